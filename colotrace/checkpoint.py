@@ -1,0 +1,168 @@
+"""What is measured: checkpoints, and totals over them. Frozen; nanoseconds of CLOCK_MONOTONIC, and bytes."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from colotrace.phases import OUTSIDE_TOTAL, PHASES, Mark, Phase, Role
+
+
+class Outcome(enum.Enum):
+    """How a checkpoint ended."""
+
+    COMPLETED = "completed"
+    """Seen from the beginning of its wait to its end, and successful. Only these count in totals."""
+    INCOMPLETE = "incomplete"
+    """Seen only in part: attached in its middle or during its wait, or a probe was lost."""
+    ABORTED = "aborted"
+    """QEMU gave it up: an error in one of its phases, or a failover."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """One checkpoint as one COLO thread went through it.
+
+    `phase_ns` holds the phases that were seen, `marks_ns` the time marks that were (absolute CLOCK_MONOTONIC).
+    `total_ns` is colo_do_checkpoint_transaction() on the primary, colo_incoming_process_checkpoint() on the secondary;
+    it equals the phases other than wait, plus `other_ns`, to the nanosecond. `pause_ns` runs from the call of
+    vm_stop_force_state() to the call after vm_start(): an upper bound of the time from QMP's STOP to RESUME.
+    Whatever is None was not seen; `missing` gives the reason by field name.
+    """
+
+    role: Role
+    pid: int
+    tid: int
+    sequence: int
+    outcome: Outcome
+    begin_ns: int | None
+    total_ns: int | None
+    phase_ns: Mapping[Phase, int]
+    other_ns: int | None
+    pause_ns: int | None
+    device_bytes: int | None
+    ram_bytes: int | None
+    ram_pages: int | None
+    marks_ns: Mapping[Mark, int]
+    aborted_in: str | None = None
+    missing: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def completed(self) -> bool:
+        """Whether it was seen whole and succeeded."""
+        return self.outcome is Outcome.COMPLETED
+
+    def as_json(self) -> dict[str, object]:
+        """The record as one flat object of JSON types: `stat_ns` and so on, null where not seen."""
+        record: dict[str, object] = {
+            "role": self.role.value,
+            "pid": self.pid,
+            "tid": self.tid,
+            "sequence": self.sequence,
+            "outcome": self.outcome.value,
+            "begin_ns": self.begin_ns,
+            "wait_ns": self.phase_ns.get(Phase.WAIT),
+            "total_ns": self.total_ns,
+        }
+        for phase in PHASES:
+            if phase not in OUTSIDE_TOTAL:
+                record[f"{phase.value}_ns"] = self.phase_ns.get(phase)
+        record |= {
+            "other_ns": self.other_ns,
+            "pause_ns": self.pause_ns,
+            "device_bytes": self.device_bytes,
+            "ram_bytes": self.ram_bytes,
+            "ram_pages": self.ram_pages,
+            "marks_ns": {mark.value: when for mark, when in self.marks_ns.items()},
+            "missing": dict(self.missing),
+        }
+        if self.aborted_in is not None:
+            record["aborted_in"] = self.aborted_in
+        return record
+
+
+@dataclass(frozen=True)
+class CheckpointTotals:
+    """Sums over the completed checkpoints of one process in one role, as the kernel keeps them.
+
+    `phase_ns[p]` sums over `phase_num[p]` checkpoints (for init: one entry into COLO). `incomplete`, `aborted` and
+    `lost_records` count what is not in the sums, except that a lost record is in them: only its details are gone.
+    """
+
+    role: Role
+    pid: int
+    checkpoints: int
+    total_ns: int
+    other_ns: int
+    phase_ns: Mapping[Phase, int]
+    phase_num: Mapping[Phase, int]
+    pause_ns: int
+    pause_num: int
+    device_bytes: int
+    device_num: int
+    ram_bytes: int
+    ram_pages: int
+    ram_num: int
+    incomplete: int
+    aborted: int
+    lost_records: int
+    last_completed_ns: int
+
+    def mean_ns(self, phase: Phase) -> float | None:
+        """The phase's mean over the checkpoints it was seen in; None if in none."""
+        num = self.phase_num.get(phase, 0)
+        return self.phase_ns[phase] / num if num else None
+
+
+@dataclass(frozen=True)
+class InitDone:
+    """A COLO thread has entered its loop: `end_ns - begin_ns` is the seed's init_time. Absolute CLOCK_MONOTONIC."""
+
+    role: Role
+    pid: int
+    begin_ns: int
+    end_ns: int
+    ready_ns: int | None
+
+
+@dataclass(frozen=True)
+class ColoExit:
+    """QEMU emits COLO_EXIT: `mode` and `reason` are the arguments of qapi_event_send_colo_exit(), by QAPI's names."""
+
+    role: Role
+    pid: int
+    when_ns: int
+    mode: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Takeover:
+    """After COLO's end a VM runs on: the first vm_start() in the process since the exit at `exit_ns`."""
+
+    role: Role
+    pid: int
+    when_ns: int
+    exit_ns: int
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something a reader of the figures should know. `event` is a stable word, `message` a sentence for people."""
+
+    event: str
+    message: str
+    pid: int | None = None
+    details: Mapping[str, object] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, object]:
+        """The note as an object of JSON types."""
+        note: dict[str, object] = {"event": self.event, "message": self.message}
+        if self.pid is not None:
+            note["pid"] = self.pid
+        return note | dict(self.details)
+
+
+Event = Checkpoint | InitDone | ColoExit | Takeover | Note
+"""What a session yields."""

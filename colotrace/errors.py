@@ -1,0 +1,74 @@
+"""One error tree: what is wrong, what to do about it, and the command's exit code.
+
+    ColotraceError
+      TargetError          3   the process: not there, not QEMU, gone, several to choose from
+      BinaryError          4   the file: not ELF, truncated, another architecture, not QEMU
+        NoColoError        4   a QEMU, but without COLO in it
+      PlanError            5   COLO is in it, but what must be proven could not be; or memory differs from the file
+      PermissionsError     6   a capability is missing
+      EnvironmentFault     7   this kernel or installation cannot do it: bcc missing, uprobes off, lockdown
+      QmpError             8   a QMP socket that does not answer as one
+      NothingSeenError     9   the run ended and fewer checkpoints were completed than were asked for
+
+1 is left to unexpected errors and 2 to wrong usage, as click does. A run that Ctrl-C or SIGTERM ended has done its
+work: 0.
+"""
+
+from __future__ import annotations
+
+
+class ColotraceError(Exception):
+    """Base of all errors meant for a user. `remedy` is a sentence on what to do; `exit_code` is the command's."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, remedy: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+
+
+class TargetError(ColotraceError):
+    """The process asked for is not there, is not a QEMU, or is not the only one."""
+
+    exit_code = 3
+
+
+class BinaryError(ColotraceError):
+    """The file cannot be a QEMU that colotrace understands."""
+
+    exit_code = 4
+
+
+class NoColoError(BinaryError):
+    """The file is a QEMU without COLO in it."""
+
+
+class PlanError(ColotraceError):
+    """A probe cannot be placed safely: the VM comes first, so nothing is armed."""
+
+    exit_code = 5
+
+
+class PermissionsError(ColotraceError):
+    """The kernel refuses, for want of a capability."""
+
+    exit_code = 6
+
+
+class EnvironmentFault(ColotraceError):
+    """This kernel, or this installation, cannot run the kernel program."""
+
+    exit_code = 7
+
+
+class QmpError(ColotraceError):
+    """A QMP socket cannot be used."""
+
+    exit_code = 8
+
+
+class NothingSeenError(ColotraceError):
+    """The run ended with fewer completed checkpoints than were asked for."""
+
+    exit_code = 9

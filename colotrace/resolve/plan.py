@@ -1,0 +1,155 @@
+"""The plan: what would be probed and why, or why not. Data only; the privileged side consumes it and adds nothing."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from colotrace.phases import Boundary, Phase, Role
+
+
+class Quality(enum.Enum):
+    """How well a phase can be timed."""
+
+    EXACT = "exact"
+    """Both ends are where the seed's clock calls stand, on every path of success."""
+    PARTIAL = "partial"
+    """Both ends are found, but one of them is not proven to lie on every path."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One address to probe. `data` are the instruction's bytes in the file, `address` is virtual and unbiased."""
+
+    role: Role | None
+    boundary: Boundary
+    function: str
+    address: int
+    file_offset: int
+    data: bytes
+    instruction: str
+    emulated: bool
+    evidence: str
+    proven: bool = True
+
+    def as_json(self) -> dict[str, object]:
+        """The probe as an object of JSON types; addresses as hexadecimal text, as every disassembler prints them."""
+        return {
+            "boundary": self.boundary.name,
+            "function": self.function,
+            "address": f"{self.address:#x}",
+            "file_offset": self.file_offset,
+            "instruction": self.instruction,
+            "bytes": self.data.hex(),
+            "emulated": self.emulated,
+            "evidence": self.evidence,
+        }
+
+
+@dataclass(frozen=True)
+class Unresolved:
+    """Something that was looked for and not found, or not proven."""
+
+    role: Role | None
+    what: str
+    reason: str
+
+    def as_json(self) -> dict[str, object]:
+        """As an object of JSON types."""
+        return {"role": self.role.value if self.role else None, "what": self.what, "reason": self.reason}
+
+
+@dataclass(frozen=True)
+class RolePlan:
+    """One role's probes, and what they can time."""
+
+    role: Role
+    function: str
+    phases: Mapping[Phase, Quality | None]
+    probes: tuple[Probe, ...]
+
+    def as_json(self) -> dict[str, object]:
+        """As an object of JSON types."""
+        return {
+            "function": self.function,
+            "phases": {p.value: quality.value if quality else None for p, quality in self.phases.items()},
+            "probes": [probe.as_json() for probe in self.probes],
+        }
+
+
+@dataclass(frozen=True)
+class RamCounters:
+    """Where QEMU counts what its RAM migration sends: unbiased addresses of u64s, each list to be summed.
+
+    `evidence` tells how the addresses were proven; empty lists come with the reason why there are none.
+    """
+
+    bytes_at: tuple[int, ...]
+    pages_at: tuple[int, ...]
+    evidence: str
+
+    @property
+    def known(self) -> bool:
+        """Whether both sums can be read."""
+        return bool(self.bytes_at and self.pages_at)
+
+    def as_json(self) -> dict[str, object]:
+        """As an object of JSON types."""
+        return {
+            "bytes": [f"{a:#x}" for a in self.bytes_at] or None,
+            "pages": [f"{a:#x}" for a in self.pages_at] or None,
+            "evidence": self.evidence,
+        }
+
+
+@dataclass(frozen=True)
+class ProbePlan:
+    """Everything that colotrace would do to a process running this binary."""
+
+    path: str
+    build_id: str | None
+    machine: str
+    qemu_version: str
+    sources: tuple[str, ...]
+    message_numbers: str
+    roles: Mapping[Role, RolePlan]
+    process_probes: tuple[Probe, ...]
+    ram_counters: RamCounters
+    unresolved: tuple[Unresolved, ...]
+
+    @property
+    def probes(self) -> tuple[Probe, ...]:
+        """All probes, of both roles and of the process."""
+        return tuple(probe for role in self.roles.values() for probe in role.probes) + self.process_probes
+
+    def reason(self, role: Role, field: str) -> str | None:
+        """Why this plan can never fill a checkpoint's field on `role`; None if it can."""
+        phase = next((p for p in Phase if f"{p.value}_ns" == field), None)
+        if phase is not None:
+            if phase not in self.roles[role].phases:
+                return "not a phase of this role"
+            if self.roles[role].phases[phase] is None:
+                return "its boundaries could not be resolved in this binary (see colotrace inspect)"
+        if field in ("ram_bytes", "ram_pages"):
+            if role is Role.SECONDARY:
+                return "QEMU counts what it sends, not what it loads"
+            if not self.ram_counters.known:
+                return self.ram_counters.evidence
+        return None
+
+    def as_json(self) -> dict[str, object]:
+        """The object that `colotrace inspect --json` prints."""
+        return {
+            "path": self.path,
+            "build_id": self.build_id,
+            "machine": self.machine,
+            "qemu_version": self.qemu_version,
+            "colo": True,
+            "sources": list(self.sources),
+            "message_numbers": self.message_numbers,
+            "roles": {role.value: plan.as_json() for role, plan in self.roles.items()},
+            "process": {"probes": [probe.as_json() for probe in self.process_probes]},
+            "ram_counters": self.ram_counters.as_json(),
+            "unresolved": [item.as_json() for item in self.unresolved],
+        }

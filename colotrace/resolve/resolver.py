@@ -1,0 +1,108 @@
+"""`resolve(path)`: the plan for a binary, or the error that says why there is none."""
+
+from __future__ import annotations
+
+import os
+
+from colotrace.binary.code import Code
+from colotrace.binary.functions import FunctionBounds
+from colotrace.binary.image import Image
+from colotrace.binary.relocations import Relocations
+from colotrace.binary.symbols import Symbols
+from colotrace.errors import BinaryError, NoColoError, PlanError
+from colotrace.phases import ROLE_PHASES, TAKEOVER, Role
+from colotrace.resolve.counters import find_ram_counters
+from colotrace.resolve.messages import message_numbers
+from colotrace.resolve.paths import straight_on
+from colotrace.resolve.plan import Probe, ProbePlan, RolePlan, Unresolved
+from colotrace.resolve.role import RoleResolver, make_probe
+from colotrace.resolve.skeleton import SKELETONS, VM_START
+
+
+def resolve(path: str | os.PathLike[str]) -> ProbePlan:
+    """The plan for the QEMU binary at `path`.
+
+    Raises BinaryError for what is not a QEMU of a known machine, NoColoError for one without COLO, and PlanError for
+    one with COLO in which nothing could be resolved.
+    """
+    with Image(path) as image:
+        return resolve_image(image)
+
+
+def resolve_image(image: Image) -> ProbePlan:
+    """The plan for an open image; see resolve()."""
+    version = image.qemu_version()
+    if version is None:
+        raise BinaryError(
+            f"{image.path} is not a QEMU system emulator: it does not hold the text of its --version",
+            "Name a qemu-system-* binary.",
+        )
+    symbols = Symbols(image)
+    relocations = Relocations(image)
+    code = Code(image, symbols, FunctionBounds(image), relocations)
+    numbers, numbers_from = message_numbers(code, relocations)
+    roles: dict[Role, RolePlan] = {}
+    unresolved: list[Unresolved] = []
+    for skeleton in SKELETONS:
+        roots = symbols.find(skeleton.root)
+        if len(roots) != 1:
+            reason = f"{len(roots)} functions of that name in {' and '.join(symbols.sources) or 'a file without symbols'}"
+            unresolved.append(Unresolved(skeleton.role, skeleton.root, reason))
+            roles[skeleton.role] = _empty(skeleton.role, skeleton.root)
+            continue
+        resolver = RoleResolver(code, skeleton, roots[0].address, numbers)
+        if not resolver.has_messages:
+            unresolved.append(Unresolved(skeleton.role, skeleton.root, "it exchanges no COLO messages"))
+            roles[skeleton.role] = _empty(skeleton.role, skeleton.root)
+            continue
+        roles[skeleton.role] = resolver.resolve()
+        unresolved.extend(resolver.unresolved)
+    if not any(plan.probes for plan in roles.values()):
+        _refuse(image, version, symbols, unresolved)
+    return ProbePlan(
+        path=image.path,
+        build_id=image.build_id,
+        machine=image.machine,
+        qemu_version=version,
+        sources=tuple(symbols.sources),
+        message_numbers=numbers_from,
+        roles=roles,
+        process_probes=_process_probes(code, unresolved),
+        ram_counters=find_ram_counters(code),
+        unresolved=tuple(unresolved),
+    )
+
+
+def _empty(role: Role, function: str) -> RolePlan:
+    return RolePlan(role, function, dict.fromkeys(ROLE_PHASES[role]), ())
+
+
+def _refuse(image: Image, version: str, symbols: Symbols, unresolved: list[Unresolved]) -> None:
+    reasons = "; ".join(f"{item.what}: {item.reason}" for item in unresolved)
+    if symbols.find("qemu_loadvm_state_main") and not symbols.find("colo_flush_ram_cache"):
+        reasons = f"colo_flush_ram_cache is not in it; {reasons}"
+    elif symbols.find("replication_do_checkpoint_all") and symbols.find(SKELETONS[0].root):
+        if not any("exchanges no" in item.reason for item in unresolved):
+            raise PlanError(
+                f"{image.path} (QEMU {version}) has COLO, but its call sites were not found: {reasons}",
+                "Run colotrace inspect on it and report what it prints.",
+            )
+    raise NoColoError(
+        f"{image.path} is QEMU {version} without COLO: {reasons}",
+        "COLO is built in unless QEMU was configured with --disable-replication.",
+    )
+
+
+def _process_probes(code: Code, unresolved: list[Unresolved]) -> tuple[Probe, ...]:
+    """The probe inside vm_start() that hears a takeover."""
+    symbol = code.symbols.one(VM_START)
+    if symbol is None:
+        unresolved.append(Unresolved(None, f"takeover: {VM_START}", "not exactly one function of that name"))
+        return ()
+    function = code.function(symbol.address)
+    site = straight_on(function, symbol.address, skip_start=False) if function.instructions else None
+    if site is None:
+        unresolved.append(Unresolved(None, f"takeover: {VM_START}", "its start has no instruction the kernel emulates"))
+        return ()
+    evidence = f"the first emulated instruction of {VM_START}, which every start of the VM passes"
+    return (make_probe(code, None, TAKEOVER, site, evidence, function=VM_START),)

@@ -1,0 +1,1 @@
+"""A live process, seen through /proc: identity, mappings, memory. Reads only; never stops or changes it."""

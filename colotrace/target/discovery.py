@@ -1,0 +1,84 @@
+"""Which QEMUs run on this host, and what can be told of each without touching it."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from colotrace.errors import PermissionsError, TargetError
+from colotrace.target.process import Process
+
+_NAME = re.compile(r"^(?:qemu-system-[\w.-]+|qemu-kvm|kvm)$")
+_COLO_THREADS = {
+    "COLO incoming": "secondary",  # up to 9.2
+    "mig/dst/colo": "secondary",  # 10.0 on
+}
+
+
+@dataclass(frozen=True)
+class QemuProcess:
+    """A running QEMU. `role` is a guess from its command line and thread names; None if nothing tells."""
+
+    pid: int
+    name: str | None
+    exe: str
+    role: str | None
+    role_evidence: str | None
+
+
+def looks_like_qemu(exe: str) -> bool:
+    """Whether a path is one under which system emulators are installed."""
+    return bool(_NAME.match(os.path.basename(exe.removesuffix(" (deleted)"))))
+
+
+def vm_name(arguments: list[str]) -> str | None:
+    """The VM's name from QEMU's command line: -name NAME or -name guest=NAME,..."""
+    for flag, value in zip(arguments, arguments[1:], strict=False):
+        if flag in ("-name", "--name"):
+            for at, part in enumerate(value.replace(",,", "\0").split(",")):
+                key, equals, text = part.partition("=")
+                if (not equals and at == 0) or key == "guest":
+                    return (text if equals else key).replace("\0", ",") or None
+    return None
+
+
+def list_qemus() -> list[QemuProcess]:
+    """All processes whose binary is called like a QEMU system emulator, by pid; those that vanish are left out."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            exe = os.readlink(entry / "exe")
+        except OSError:
+            continue
+        if looks_like_qemu(exe):
+            try:
+                found.append(_describe(Process(int(entry.name)), exe))
+            except (TargetError, PermissionsError):
+                continue
+    return sorted(found, key=lambda qemu: qemu.pid)
+
+
+def only_qemu() -> int:
+    """The pid of the only QEMU on this host. Raises TargetError with the list to choose from."""
+    found = list_qemus()
+    if len(found) == 1:
+        return found[0].pid
+    if not found:
+        raise TargetError("no QEMU runs on this host, or none that this user may look at", "Start one, or use sudo.")
+    lines = "\n".join(f"  --pid {q.pid}  {q.name or '(no name)'}  {q.exe}" for q in found)
+    raise TargetError(f"{len(found)} QEMUs run on this host:\n{lines}", "Choose with --pid; several pids are welcome.")
+
+
+def _describe(process: Process, exe: str) -> QemuProcess:
+    arguments = process.command_line()
+    role = evidence = None
+    for thread in process.thread_names():
+        if thread in _COLO_THREADS:
+            role, evidence = _COLO_THREADS[thread], f"it has a thread {thread}"
+    if role is None and any(a in ("-incoming", "--incoming") for a in arguments):
+        role, evidence = "secondary", "it was started with -incoming"
+    return QemuProcess(process.pid, vm_name(arguments), exe, role, evidence)

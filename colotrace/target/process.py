@@ -1,0 +1,162 @@
+"""One process that runs a QEMU: who it is, where its binary is mapped, and what its memory holds."""
+
+from __future__ import annotations
+
+import errno
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from colotrace.errors import PermissionsError, TargetError
+
+_PAGE = os.sysconf("SC_PAGESIZE")
+
+
+@dataclass(frozen=True)
+class Mapping:
+    """A line of /proc/PID/maps."""
+
+    start: int
+    end: int
+    permissions: str
+    offset: int
+    device: str
+    inode: int
+    name: str
+
+
+def parse_maps(text: str) -> list[Mapping]:
+    """The mappings in the text of /proc/PID/maps; lines that are none are left out."""
+    mappings = []
+    for line in text.splitlines():
+        fields = line.split(None, 5)
+        try:
+            start, _, end = fields[0].partition("-")
+            mappings.append(
+                Mapping(
+                    int(start, 16), int(end, 16), fields[1], int(fields[2], 16), fields[3], int(fields[4]),
+                    fields[5] if len(fields) > 5 else "",
+                )
+            )  # fmt: skip
+        except (IndexError, ValueError):
+            continue
+    return mappings
+
+
+def parse_start_time(stat: str) -> int:
+    """The start time in clock ticks (field 22 of /proc/PID/stat); the name before it may hold anything."""
+    return int(stat.rpartition(")")[2].split()[19])
+
+
+def parse_status(text: str) -> dict[str, str]:
+    """/proc/PID/status as a dictionary."""
+    return {key: value.strip() for key, _, value in (line.partition(":") for line in text.splitlines())}
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What must stay the same for a pid to be the same program: the start time, and the inode of its file."""
+
+    start_ticks: int
+    device: int
+    inode: int
+
+
+class Process:
+    """A process by pid. Raises TargetError if there is none, PermissionsError if it may not be looked at."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.identity = self._identity()
+
+    @property
+    def exe(self) -> str:
+        """The running inode, also in a container and after a package upgrade has replaced the file."""
+        return f"/proc/{self.pid}/exe"
+
+    def exe_name(self) -> str:
+        """The path that the file had when it was started."""
+        try:
+            return os.readlink(self.exe)
+        except OSError:
+            return self.exe
+
+    def is_same(self) -> bool:
+        """Whether the pid still stands for the program it stood for when this object was made."""
+        try:
+            return self._identity() == self.identity
+        except (TargetError, PermissionsError):
+            return False
+
+    def command_line(self) -> list[str]:
+        """The arguments it was started with."""
+        return self._read("cmdline").rstrip("\0").split("\0")
+
+    def status(self) -> dict[str, str]:
+        """/proc/PID/status."""
+        return parse_status(self._read("status"))
+
+    def mappings(self) -> list[Mapping]:
+        """/proc/PID/maps."""
+        return parse_maps(self._read("maps"))
+
+    def thread_names(self) -> list[str]:
+        """The names of its threads, as far as they can be read."""
+        names = []
+        for thread in sorted(Path(f"/proc/{self.pid}/task").glob("*/comm")):
+            try:
+                names.append(thread.read_text("utf-8", "replace").strip())
+            except OSError:
+                continue
+        return names
+
+    def load_bias(self, segments: list[tuple[int, int]]) -> int:
+        """What to add to the file's virtual addresses; `segments` are (address, file offset) of its code.
+
+        Raises TargetError if the running file's code is not mapped where an ELF loader puts it.
+        """
+        for mapping in self.mappings():
+            if mapping.inode != self.identity.inode or "x" not in mapping.permissions:
+                continue
+            for address, offset in segments:
+                if mapping.offset == offset - offset % _PAGE:
+                    return mapping.start - (address - address % _PAGE)
+        raise TargetError(
+            f"process {self.pid} does not map the code of {self.exe_name()}", "Is it being started just now? Try again."
+        )
+
+    def read_memory(self, address: int, size: int) -> bytes:
+        """Bytes of its memory. Raises TargetError if it is gone or has nothing there, PermissionsError if forbidden."""
+        try:
+            with open(f"/proc/{self.pid}/mem", "rb", buffering=0) as memory:
+                memory.seek(address)
+                return memory.read(size)
+        except (OSError, ValueError, OverflowError) as error:
+            raise self._error(error, f"read its memory at {address:#x}") from error
+
+    def _identity(self) -> Identity:
+        start = parse_start_time(self._read("stat"))
+        try:
+            file = os.stat(self.exe)
+        except OSError as error:
+            raise self._error(error, "look at its binary") from error
+        return Identity(start, file.st_dev, file.st_ino)
+
+    def _read(self, name: str) -> str:
+        try:
+            return Path(f"/proc/{self.pid}/{name}").read_text("utf-8", "replace")
+        except OSError as error:
+            raise self._error(error, f"read its {name}") from error
+
+    def _error(self, error: Exception, doing: str) -> TargetError | PermissionsError:
+        number = error.errno if isinstance(error, OSError) else None
+        if number in (errno.EACCES, errno.EPERM):
+            return PermissionsError(
+                f"may not {doing}: process {self.pid} belongs to somebody else, and CAP_SYS_PTRACE is missing",
+                "Run it with sudo, or give the interpreter the capability (see README, Privileges).",
+            )
+        if number == errno.ENOENT and os.path.exists(f"/proc/{self.pid}"):
+            return TargetError(f"process {self.pid} has no binary: it is a kernel thread or a zombie")
+        if number in (errno.ENOENT, errno.ESRCH):
+            return TargetError(f"there is no process {self.pid}", "colotrace list shows the QEMUs on this host.")
+        return TargetError(f"cannot {doing} (process {self.pid}): {error}")
