@@ -39,6 +39,7 @@ struct totals_key {
 };
 
 BPF_ARRAY(targets, struct target, MAX_TARGETS);
+BPF_ARRAY(probe_lost, __u32, MAX_TARGETS); /* user space found a probe gone: nothing is completed any more */
 BPF_ARRAY(blank, struct thread_state, 1); /* zeros: the state is too large for the stack */
 BPF_TABLE("lru_hash", __u64, struct thread_state, threads, 1024);
 BPF_HASH(totals, struct totals_key, struct totals, MAX_TARGETS * 2);
@@ -135,7 +136,8 @@ static __always_inline void close_record(struct thread_state *state, struct targ
 	struct checkpoint_record *record = &state->record;
 	__u32 expected = target->expected[state->role & 1 ? 1 : 2];
 	__u64 parts = 0;
-	int i;
+	int i, index = record->header.target;
+	__u32 *lost = probe_lost.lookup(&index);
 
 	if (record->seen & SEEN_BEGIN && outcome != OUTCOME_ABORTED) {
 		record->seen |= SEEN_TOTAL;
@@ -149,7 +151,7 @@ static __always_inline void close_record(struct thread_state *state, struct targ
 	}
 	if (outcome == OUTCOME_COMPLETED &&
 	    ((record->seen & expected) != expected || !(record->seen & SEEN_TOTAL) ||
-	     !(record->seen & SEEN_COMPLETE) || target->probe_lost))
+	     !(record->seen & SEEN_COMPLETE) || !lost || *lost))
 		outcome = OUTCOME_INCOMPLETE;
 	record->outcome = outcome;
 	record->open_phase = outcome == OUTCOME_ABORTED ? state->open_phase : 0;

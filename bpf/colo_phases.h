@@ -111,7 +111,7 @@ struct target {
 	__u64 ram_bytes_at[2]; /* addresses in the process of u64s whose sum counts bytes; 0 for none */
 	__u64 ram_pages_at[2];
 	__u32 expected[3]; /* per role number: the phases that a completed checkpoint must show */
-	__u32 probe_lost; /* user space found a probe gone: nothing is completed from then on */
+	__u32 reserved;
 	__u64 hits;
 	__u64 lost_events; /* of the small kind */
 	__u64 exit_ns; /* not 0: COLO has exited and nobody has taken over yet */

@@ -1,0 +1,37 @@
+"""colotrace: times every phase of QEMU's COLO checkpoints from outside, in an unmodified, stripped QEMU.
+
+The library's front door is attach(); see colotrace.session. Records are defined in colotrace.checkpoint, the words in
+colotrace.phases, errors in colotrace.errors.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+__all__ = ["Checkpoint", "Outcome", "Phase", "Role", "Session", "attach", "resolve"]
+
+_HOMES = {
+    "Checkpoint": "colotrace.checkpoint",
+    "Outcome": "colotrace.checkpoint",
+    "Phase": "colotrace.phases",
+    "Role": "colotrace.phases",
+    "Session": "colotrace.session",
+    "attach": "colotrace.session",
+    "resolve": "colotrace.resolve.resolver",
+}
+
+if TYPE_CHECKING:
+    from colotrace.checkpoint import Checkpoint, Outcome
+    from colotrace.phases import Phase, Role
+    from colotrace.resolve.resolver import resolve
+    from colotrace.session import Session, attach
+
+
+def __getattr__(name: str) -> Any:
+    """Imports what is asked for, and only then: `import colotrace` stays cheap."""
+    import importlib
+
+    if name not in _HOMES:
+        raise AttributeError(f"module colotrace has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

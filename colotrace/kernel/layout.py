@@ -99,7 +99,7 @@ class Target(ct.Structure):
         ("ram_bytes_at", ct.c_uint64 * 2),
         ("ram_pages_at", ct.c_uint64 * 2),
         ("expected", ct.c_uint32 * 3),
-        ("probe_lost", ct.c_uint32),
+        ("reserved", ct.c_uint32),
         ("hits", ct.c_uint64),
         ("lost_events", ct.c_uint64),
         ("exit_ns", ct.c_uint64),

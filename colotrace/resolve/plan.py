@@ -105,12 +105,17 @@ class RamCounters:
 
 @dataclass(frozen=True)
 class ProbePlan:
-    """Everything that colotrace would do to a process running this binary."""
+    """Everything that colotrace would do to a process running this binary.
+
+    `code_address` and `code_offset` place the segment that holds the code, so that a process's load bias can be found.
+    """
 
     path: str
     build_id: str | None
     machine: str
     qemu_version: str
+    code_address: int
+    code_offset: int
     sources: tuple[str, ...]
     message_numbers: str
     roles: Mapping[Role, RolePlan]

@@ -6,7 +6,7 @@ import os
 
 from colotrace.binary.code import Code
 from colotrace.binary.functions import FunctionBounds
-from colotrace.binary.image import Image
+from colotrace.binary.image import Image, Segment
 from colotrace.binary.relocations import Relocations
 from colotrace.binary.symbols import Symbols
 from colotrace.errors import BinaryError, NoColoError, PlanError
@@ -59,11 +59,14 @@ def resolve_image(image: Image) -> ProbePlan:
         unresolved.extend(resolver.unresolved)
     if not any(plan.probes for plan in roles.values()):
         _refuse(image, version, symbols, unresolved)
+    segment = _segment_of(image, roles)
     return ProbePlan(
         path=image.path,
         build_id=image.build_id,
         machine=image.machine,
         qemu_version=version,
+        code_address=segment.address,
+        code_offset=segment.offset,
         sources=tuple(symbols.sources),
         message_numbers=numbers_from,
         roles=roles,
@@ -71,6 +74,12 @@ def resolve_image(image: Image) -> ProbePlan:
         ram_counters=find_ram_counters(code),
         unresolved=tuple(unresolved),
     )
+
+
+def _segment_of(image: Image, roles: dict[Role, RolePlan]) -> Segment:
+    """The segment that the probes are in."""
+    address = next(probe.address for plan in roles.values() for probe in plan.probes)
+    return next(s for s in image.executable_segments() if s.address <= address < s.address + s.file_size)
 
 
 def _empty(role: Role, function: str) -> RolePlan:

@@ -10,7 +10,7 @@ from pathlib import Path
 from colotrace.errors import PermissionsError, TargetError
 from colotrace.target.process import Process
 
-_NAME = re.compile(r"^(?:qemu-system-[\w.-]+|qemu-kvm|kvm)$")
+_NAME = re.compile(r"^(?:(?:xen-)?qemu-system-[\w.-]+|qemu-kvm|kvm)$")
 _COLO_THREADS = {
     "COLO incoming": "secondary",  # up to 9.2
     "mig/dst/colo": "secondary",  # 10.0 on

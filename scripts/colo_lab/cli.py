@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from . import orphans
 from .command import Command
 from .errors import LabError
 from .pair import ColoPair
@@ -51,6 +52,7 @@ def say(line: str) -> None:
 def run(settings: Settings, words: list[str], wait_armed: bool) -> int:
     """One lab from beginning to end; COMMAND's exit code. Raises LabError, and Stopped if a signal came first."""
     signals = Signals()
+    orphans.adopt()
     pair = ColoPair(settings, say=say)
     command: Command | None = None
     try:
@@ -76,6 +78,7 @@ def run(settings: Settings, words: list[str], wait_armed: bool) -> int:
     finally:
         signals.raising = False
         pair.close()
+        orphans.end()
 
 
 @click.command(epilog=EPILOG, context_settings={"max_content_width": 100})

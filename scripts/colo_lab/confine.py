@@ -37,7 +37,7 @@ def die_with_parent(dying_signal: int) -> Callable[[], None]:
     parent = os.getpid()
 
     def in_child() -> None:
-        _call("prctl", _PR_SET_PDEATHSIG, dying_signal, 0, 0, 0)
+        call("prctl", _PR_SET_PDEATHSIG, dying_signal, 0, 0, 0)
         if os.getppid() != parent:  # it died before the call above
             os._exit(1)
 
@@ -61,7 +61,7 @@ def enter(chroot: Path | None, run_directory: Path) -> Callable[[], None]:
 
 
 def _enter_chroot(chroot: Path, run_directory: Path) -> None:
-    _call("unshare", _CLONE_NEWNS)
+    call("unshare", _CLONE_NEWNS)
     _mount("none", "/", None, _MS_REC | _MS_PRIVATE)  # else these mounts would spread to the host
     _mount("/dev", chroot / "dev", None, _MS_BIND | _MS_REC)
     _mount("/proc", chroot / "proc", None, _MS_BIND | _MS_REC)
@@ -75,10 +75,11 @@ def _enter_chroot(chroot: Path, run_directory: Path) -> None:
 
 def _mount(source: str | Path, target: str | Path, filesystem: str | None, flags: int) -> None:
     kind = None if filesystem is None else filesystem.encode()
-    _call("mount", os.fsencode(source), os.fsencode(target), kind, ctypes.c_ulong(flags), None)
+    call("mount", os.fsencode(source), os.fsencode(target), kind, ctypes.c_ulong(flags), None)
 
 
-def _call(function: str, *arguments: object) -> None:
+def call(function: str, *arguments: object) -> None:
+    """A function of the C library that returns 0; OSError with errno otherwise. Safe between fork and exec."""
     if getattr(_libc, function)(*arguments) != 0:
         number = ctypes.get_errno()
         raise OSError(number, f"{function}{arguments}: {os.strerror(number)}")

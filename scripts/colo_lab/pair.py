@@ -109,8 +109,11 @@ class ColoPair:
         began = time.monotonic()
         until = began + self.settings.ready_timeout_s
         resumes = self.primary.monitor.count("RESUME")
-        address = self._listen()
-        self.primary.execute("migrate", uri=address)
+        try:
+            address = self._listen()
+            self.primary.execute("migrate", uri=address)
+        except VmError as error:
+            raise self._failure("did not reach COLO", error) from error
         self._wait(lambda: self._in_colo(resumes), until, "did not reach COLO")
         # The first checkpoint comes a whole delay after COLO begins.
         until += self.settings.delay_ms / 1000
@@ -223,13 +226,16 @@ class ColoPair:
             except NotInColoError:
                 raise
             except VmError as error:
-                raise NotInColoError(self._explain(f"{failure}: {str(error).splitlines()[0]}")) from error
+                raise self._failure(failure, error) from error
             if time.monotonic() > until:
                 raise NotInColoError(
                     self._explain(f"{failure} within {self.settings.ready_timeout_s:g} s"),
                     "on a slow machine try a longer --ready-timeout; some QEMU releases cannot do COLO (10.0.2, 10.1)",
                 )
             time.sleep(POLL_S)
+
+    def _failure(self, failure: str, error: VmError) -> NotInColoError:
+        return NotInColoError(self._explain(f"{failure}: {str(error).splitlines()[0]}"))
 
     def _explain(self, reason: str) -> str:
         """The reason, then what each QEMU says about itself, in its own words."""

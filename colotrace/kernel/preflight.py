@@ -1,0 +1,74 @@
+"""What must be true before anything is loaded or armed; each check names what is missing and how to get it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from colotrace.errors import EnvironmentFault, PermissionsError, PlanError
+from colotrace.target.process import Process, parse_status
+
+_CAPABILITIES = {"CAP_SYS_PTRACE": 19, "CAP_SYS_ADMIN": 21, "CAP_PERFMON": 38, "CAP_BPF": 39}
+_OLDEST_KERNEL = (6, 6)
+_PID_FILTER_FIXED = (6, 10)
+_LOCKDOWN = Path("/sys/kernel/security/lockdown")
+PRIVILEGES = (
+    "Either run it with sudo, or give the capabilities: for one shell, `sudo setpriv --reuid $UID --regid $UID "
+    "--init-groups --inh-caps +bpf,+perfmon,+sys_ptrace --ambient-caps +bpf,+perfmon,+sys_ptrace bash`; for good, "
+    "`sudo setcap cap_bpf,cap_perfmon,cap_sys_ptrace+ep` on a copy of the Python interpreter kept for this."
+)
+
+
+def capabilities(status_text: str) -> set[str]:
+    """Those effective capabilities, of the ones that matter here, in the text of a /proc/PID/status."""
+    mask = int(parse_status(status_text).get("CapEff", "0"), 16)
+    return {name for name, bit in _CAPABILITIES.items() if mask >> bit & 1}
+
+
+def kernel_version(release: str) -> tuple[int, int]:
+    """(major, minor) of a kernel release such as 6.1.0-18-amd64; (0, 0) if it cannot be read."""
+    parts = release.split(".")
+    try:
+        return int(parts[0]), int("".join(c for c in parts[1] if c.isdigit()) or 0)
+    except (IndexError, ValueError):
+        return 0, 0
+
+
+def check_host() -> None:
+    """Raises EnvironmentFault or PermissionsError if this host or user cannot load and arm the program."""
+    version = kernel_version(os.uname().release)
+    if version < _OLDEST_KERNEL:
+        raise EnvironmentFault(
+            f"Linux {os.uname().release} is too old: arming all probes by one link needs 6.6, and 6.10 for its pid filter"
+        )
+    try:
+        lockdown = _LOCKDOWN.read_text("ascii")
+    except OSError:
+        lockdown = ""
+    if "[confidentiality]" in lockdown:
+        raise EnvironmentFault(
+            "the kernel is locked down (confidentiality): BPF programs may not read memory",
+            "Boot with lockdown=integrity or none; Secure Boot may have set it.",
+        )
+    have = capabilities(Path("/proc/self/status").read_text("ascii"))
+    if "CAP_SYS_ADMIN" not in have:
+        missing = [name for name in ("CAP_BPF", "CAP_PERFMON") if name not in have]
+        if missing:
+            raise PermissionsError(f"{' and '.join(missing)} missing: they are needed to load and arm probes", PRIVILEGES)
+
+
+def pid_filter_is_sound() -> bool:
+    """Whether a link's pid filter matches all threads of the process (commit 46ba0e49b642, Linux 6.10).
+
+    Before, it matches the main thread only, and COLO never runs there: the program then compares the tgid itself.
+    """
+    return kernel_version(os.uname().release) >= _PID_FILTER_FIXED
+
+
+def check_target(process: Process) -> None:
+    """Raises PlanError if the process must not be probed: the kernel's emulation of a call knows no shadow stack."""
+    if "shstk" in process.status().get("x86_Thread_features", ""):
+        raise PlanError(
+            f"process {process.pid} runs with a user shadow stack, and an emulated call would break it",
+            "Start QEMU without it (GLIBC_TUNABLES=glibc.cpu.x86_shstk=off).",
+        )

@@ -1,0 +1,337 @@
+"""The library's front door: `attach(pid)` gives a Session, and iterating it gives checkpoints.
+
+    import colotrace
+
+    with colotrace.attach(pid) as session:
+        for checkpoint in session:
+            print(checkpoint.sequence, checkpoint.total_ns)
+
+Attaching resolves the binary behind /proc/PID/exe, compares the process's memory with the file, and arms all probes with
+one link. Nothing in the VM is stopped, and the kernel removes the probes however this process ends.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from colotrace.checkpoint import Checkpoint, CheckpointTotals, ColoExit, Event, InitDone, Note, Outcome, Takeover
+from colotrace.errors import PermissionsError, PlanError, TargetError
+from colotrace.kernel import layout, preflight
+from colotrace.kernel.layout import SEEN_BEGIN
+from colotrace.kernel.link import uprobe_consumers
+from colotrace.kernel.program import DEFAULT_RING_BYTES, Program
+from colotrace.phases import Phase, Role
+from colotrace.resolve.plan import Probe, ProbePlan
+from colotrace.resolve.resolver import resolve
+from colotrace.summary import TargetSummary
+from colotrace.target.discovery import only_qemu, vm_name
+from colotrace.target.process import Identity, Process
+from colotrace.target.sites import SiteState, site_states
+
+POLL_TIMEOUT_MS = 200
+CHECK_INTERVAL_S = 1.0
+"""How often targets and their probes are looked at again."""
+WAITING_HINT_S = 3.0
+SILENCE_S = 30.0
+
+_HOW_COLO_STARTS = (
+    "COLO starts when both sides have the migration capability x-colo and the primary has been given `migrate`; after "
+    "that it reaches a checkpoint every x-checkpoint-delay (20 s by default)"
+)
+
+
+@dataclass
+class AttachedTarget:
+    """One process with its probes armed."""
+
+    index: int
+    process: Process
+    plan: ProbePlan
+    bias: int
+    name: str | None
+    notes: list[Note] = field(default_factory=list)
+    role: Role | None = None
+    alive: bool = True
+    lost: bool = False
+    pidfd: int = -1
+    hits: int = 0
+    quiet_since: float = 0.0
+    quiet_told: float = 0.0
+
+    @property
+    def pid(self) -> int:
+        """The pid as this process sees it."""
+        return self.process.pid
+
+    @property
+    def probes(self) -> tuple[Probe, ...]:
+        """All its probes."""
+        return self.plan.probes
+
+
+class Session:
+    """Probes armed on one or more QEMUs. Made by attach(); use as a context manager, or close()."""
+
+    def __init__(self, pids: tuple[int, ...], *, ring_bytes: int = DEFAULT_RING_BYTES) -> None:
+        preflight.check_host()
+        plans: dict[Identity | tuple[int, int], ProbePlan] = {}
+        self.targets = [_prepare(index, pid, plans) for index, pid in enumerate(dict.fromkeys(pids))]
+        self._program = Program(ring_bytes, max_targets=max(1, len(self.targets)))
+        self._stopped = False
+        self._next_check = 0.0
+        self._backlog: list[Event] = [note for target in self.targets for note in target.notes]
+        try:
+            for target in self.targets:
+                self._arm(target)
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.close()
+
+    def __iter__(self) -> Iterator[Checkpoint]:
+        """The checkpoints as they end; stops after stop(), or when the last target has ended."""
+        return (event for event in self.events() if isinstance(event, Checkpoint))
+
+    def events(self) -> Iterator[Event]:
+        """Checkpoints, and everything else worth knowing, as they come; stops as iteration does."""
+        while True:
+            yield from self._take_backlog()
+            if self._stopped or not any(target.alive for target in self.targets):
+                break
+            self._receive(self._program.poll(POLL_TIMEOUT_MS))
+            self._check()
+        self._receive(self._program.drain())
+        yield from self._take_backlog()
+
+    def stop(self) -> None:
+        """Lets iteration end soon; for signal handlers and other threads."""
+        self._stopped = True
+
+    def detach(self) -> None:
+        """Removes all probes now; what has been recorded can still be iterated and summed up."""
+        self._program.disarm()
+        self._stopped = True
+
+    def totals(self, pid: int) -> dict[Role, CheckpointTotals]:
+        """The kernel's totals of a target, for each role in which it was seen. Raises KeyError for a foreign pid."""
+        target = next((t for t in self.targets if t.pid == pid), None)
+        if target is None:
+            raise KeyError(pid)
+        found = {}
+        for role in Role:
+            totals = self._program.totals(target.index, role)
+            if totals is not None:
+                found[role] = layout.decode_totals(totals, role, pid)
+        return found
+
+    def summaries(self) -> list[TargetSummary]:
+        """What the run has seen, one summary a target; from the kernel's totals, not from records."""
+        result = []
+        for target in self.targets:
+            counters = self._program.target(target.index)
+            result.append(
+                TargetSummary(
+                    pid=target.pid,
+                    name=target.name,
+                    plan=target.plan,
+                    roles=self.totals(target.pid),
+                    probes=len(target.probes),
+                    hits=counters.hits,
+                    lost_events=counters.lost_events,
+                )
+            )
+        return result
+
+    def close(self) -> None:
+        """Removes the probes and everything else in the kernel; safe to call twice."""
+        self._program.close()
+        for target in self.targets:
+            if target.pidfd >= 0:
+                os.close(target.pidfd)
+                target.pidfd = -1
+
+    def _arm(self, target: AttachedTarget) -> None:
+        settings = layout.Target()
+        if not preflight.pid_filter_is_sound():
+            settings.tgid = target.pid
+        counters = target.plan.ram_counters
+        for at, address in enumerate(counters.bytes_at):
+            settings.ram_bytes_at[at] = address + target.bias
+        for at, address in enumerate(counters.pages_at):
+            settings.ram_pages_at[at] = address + target.bias
+        for role, plan in target.plan.roles.items():
+            for phase, quality in plan.phases.items():
+                if quality is not None and phase is not Phase.INIT:
+                    settings.expected[role.number] |= 1 << phase.number - 1
+            settings.expected[role.number] |= SEEN_BEGIN
+        self._program.set_target(target.index, settings)
+        self._program.arm(
+            target.process.exe,
+            target.pid if preflight.pid_filter_is_sound() else 0,
+            [probe.file_offset for probe in target.probes],
+            [probe.boundary.cookie(probe.role, target.index) for probe in target.probes],
+        )
+        target.quiet_since = time.monotonic()
+        target.pidfd = os.pidfd_open(target.pid)
+        if not target.process.is_same():
+            raise TargetError(f"process {target.pid} has become another program while the probes were armed", "Try again.")
+        self._check_sites(target)
+
+    def _receive(self, messages: list[bytes]) -> None:
+        for message in messages:
+            event = layout.decode_event(message, lambda index: self.targets[index].pid, self._reason(message))
+            target = next(t for t in self.targets if t.pid == event.pid)
+            if not isinstance(event, Takeover) and event.role is not target.role:
+                self._backlog.append(_role_note(target, event.role))
+                target.role = event.role
+            self._backlog.append(event)
+
+    def _reason(self, message: bytes) -> layout.MissingReason:
+        target = self.targets[layout.EventHeader.from_buffer_copy(message).target]
+        return lambda role, name: target.plan.reason(role, name)
+
+    def _take_backlog(self) -> Iterator[Event]:
+        while self._backlog:
+            yield self._backlog.pop(0)
+
+    def _check(self) -> None:
+        now = time.monotonic()
+        if now < self._next_check:
+            return
+        self._next_check = now + CHECK_INTERVAL_S
+        for target in self.targets:
+            if target.alive:
+                self._check_target(target, now)
+
+    def _check_target(self, target: AttachedTarget, now: float) -> None:
+        if select.select([target.pidfd], [], [], 0)[0]:
+            target.alive = False
+            self._backlog.append(Note("target-exited", f"process {target.pid} has ended", target.pid))
+            return
+        if not target.process.is_same():
+            target.alive = False
+            self._backlog.append(Note("target-changed", f"process {target.pid} now runs another program", target.pid))
+            return
+        try:
+            self._check_sites(target)
+        except (TargetError, PermissionsError):
+            return  # it is just ending; the next look tells
+        self._check_silence(target, now)
+
+    def _check_sites(self, target: AttachedTarget) -> None:
+        """Every site must hold our int3; one that does not has lost its probe, and says so once."""
+        if target.lost:
+            return
+        states = site_states(target.process, target.bias, target.probes)
+        gone = [probe for probe, state in states.items() if state is not SiteState.BREAKPOINT]
+        if gone:
+            target.lost = True
+            self._program.mark_probe_lost(target.index)
+            where = ", ".join(f"{p.boundary.name} at {p.address:#x} ({states[p].value})" for p in gone)
+            message = f"probes are gone from process {target.pid}: {where}; its checkpoints count as incomplete from here on"
+            self._backlog.append(Note("probe-lost", message, target.pid))
+
+    def _check_silence(self, target: AttachedTarget, now: float) -> None:
+        hits = self._program.target(target.index).hits
+        if hits != target.hits:
+            target.hits, target.quiet_since, target.quiet_told = hits, now, 0.0
+            return
+        quiet = now - target.quiet_since
+        if not hits and quiet >= WAITING_HINT_S and target.quiet_told < WAITING_HINT_S:
+            message = f"process {target.pid} has not passed a COLO boundary yet; waiting. {_HOW_COLO_STARTS}"
+            self._tell_quiet(target, Note("waiting", message, target.pid), quiet)
+        elif quiet >= SILENCE_S and target.quiet_told < SILENCE_S:
+            message = (
+                f"nothing has fired in process {target.pid} for {quiet:.0f} s. Is COLO running (query-colo-status), the VM "
+                "not paused, its peer alive, and x-checkpoint-delay shorter than that?"
+            )
+            self._tell_quiet(target, Note("silent", message, target.pid), quiet)
+
+    def _tell_quiet(self, target: AttachedTarget, note: Note, quiet: float) -> None:
+        target.quiet_told = quiet
+        self._backlog.append(note)
+
+
+def attach(*pids: int, ring_bytes: int = DEFAULT_RING_BYTES) -> Session:
+    """Arms probes on the QEMUs with these pids; without any, on the only QEMU of this host.
+
+    `ring_bytes` is the size of the buffer between kernel and user space, a power of two. Raises TargetError,
+    BinaryError, PlanError, PermissionsError or EnvironmentFault (colotrace.errors); then nothing has been left armed.
+    """
+    return Session(pids or (only_qemu(),), ring_bytes=ring_bytes)
+
+
+def _prepare(index: int, pid: int, plans: dict[Identity | tuple[int, int], ProbePlan]) -> AttachedTarget:
+    """Resolves a process's binary and proves that its memory holds the same code."""
+    process = Process(pid)
+    preflight.check_target(process)
+    file = (process.identity.device, process.identity.inode)
+    plan = plans.get(file)
+    if plan is None:
+        plan = plans[file] = resolve(process.exe)
+    if not any(quality for role in plan.roles.values() for quality in role.phases.values()):
+        raise PlanError(f"no phase of COLO can be timed in {process.exe_name()}", "See colotrace inspect on it.")
+    bias = process.load_bias([(plan.code_address, plan.code_offset)])
+    target = AttachedTarget(index, process, plan, bias, vm_name(process.command_line()))
+    _verify_sites(target)
+    return target
+
+
+def _verify_sites(target: AttachedTarget) -> None:
+    """Refuses unless memory equals the file, but for int3s that are another tracer's uprobes."""
+    states = site_states(target.process, target.bias, target.probes)
+    different = [probe for probe, state in states.items() if state is SiteState.DIFFERENT]
+    if different:
+        raise PlanError(
+            f"the code of process {target.pid} differs from its file at {different[0].address:#x} "
+            f"({different[0].boundary.name}) and {len(different) - 1} more places",
+            "Nothing was armed. Has somebody patched it in memory?",
+        )
+    taken = [probe for probe, state in states.items() if state is SiteState.BREAKPOINT]
+    if not taken:
+        return
+    if target.process.status().get("TracerPid", "0") != "0":
+        raise PlanError(
+            f"a debugger is attached to process {target.pid} and has a breakpoint at {taken[0].address:#x}",
+            "Remove the breakpoint: the debugger would wipe a probe out again, or take it for its own.",
+        )
+    try:
+        known = {o for c in uprobe_consumers() if _same_file(c.path, target.process) for o in c.offsets}
+    except OSError as error:
+        raise PlanError(
+            f"{len(taken)} places in process {target.pid} hold a breakpoint, and the kernel does not tell whose: {error}",
+            "End the other tracer, or run colotrace with CAP_SYS_ADMIN so that it may ask.",
+        ) from error
+    strange = [probe for probe in taken if probe.file_offset not in known]
+    if strange:
+        raise PlanError(
+            f"process {target.pid} has a breakpoint at {strange[0].address:#x} that is nobody's uprobe",
+            "Nothing was armed. It is a debugger's, or was left by one.",
+        )
+    message = f"{len(taken)} places in process {target.pid} are probed by another tracer as well; each hit costs more"
+    target.notes.append(Note("shared", message, target.pid))
+
+
+def _same_file(path: str, process: Process) -> bool:
+    try:
+        file = os.stat(path)
+    except OSError:
+        return path == process.exe_name().removesuffix(" (deleted)")
+    return (file.st_dev, file.st_ino) == (process.identity.device, process.identity.inode)
+
+
+def _role_note(target: AttachedTarget, role: Role) -> Note:
+    change = f"was the {target.role.value} and now is the {role.value}" if target.role else f"is the {role.value}"
+    return Note("role", f"process {target.pid} {change}", target.pid, {"role": role.value})
+
+
+__all__ = ["AttachedTarget", "Checkpoint", "ColoExit", "InitDone", "Outcome", "Session", "attach"]
