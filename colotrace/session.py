@@ -103,14 +103,23 @@ class Session:
 
     def events(self) -> Iterator[Event]:
         """Checkpoints, and everything else worth knowing, as they come; stops as iteration does."""
-        while True:
-            yield from self._take_backlog()
-            if self._stopped or not any(target.alive for target in self.targets):
-                break
-            self._receive(self._program.poll(POLL_TIMEOUT_MS))
+        while not self.ended:
+            yield from self.receive()
+        yield from self.receive(0)
+
+    def receive(self, timeout_ms: int = POLL_TIMEOUT_MS) -> list[Event]:
+        """What has come since the last call; waits at most `timeout_ms` if there is nothing yet."""
+        waits = not (self._backlog or self.ended)
+        self._receive(self._program.poll(timeout_ms) if waits else self._program.drain())
+        if not self.ended:
             self._check()
-        self._receive(self._program.drain())
-        yield from self._take_backlog()
+        events, self._backlog = self._backlog, []
+        return events
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more is to come: stopped, detached, or no target left."""
+        return self._stopped or not any(target.alive for target in self.targets)
 
     def stop(self) -> None:
         """Lets iteration end soon; for signal handlers and other threads."""
@@ -198,10 +207,6 @@ class Session:
     def _reason(self, message: bytes) -> layout.MissingReason:
         target = self.targets[layout.EventHeader.from_buffer_copy(message).target]
         return lambda role, name: target.plan.reason(role, name)
-
-    def _take_backlog(self) -> Iterator[Event]:
-        while self._backlog:
-            yield self._backlog.pop(0)
 
     def _check(self) -> None:
         now = time.monotonic()

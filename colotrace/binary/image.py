@@ -18,6 +18,7 @@ from typing import BinaryIO
 
 from elftools.common.exceptions import ELFError
 from elftools.elf.elffile import ELFFile
+from elftools.elf.segments import NoteSegment
 
 from colotrace.errors import BinaryError
 
@@ -115,7 +116,7 @@ class Image:
                         header["p_vaddr"], header["p_offset"], header["p_filesz"], header["p_memsz"], header["p_flags"]
                     )
                 )
-            elif header["p_type"] == "PT_NOTE" and self.build_id is None:
+            elif isinstance(header, NoteSegment) and self.build_id is None:
                 for note in header.iter_notes():
                     if note["n_type"] == "NT_GNU_BUILD_ID":
                         self.build_id = str(note["n_desc"])

@@ -197,7 +197,7 @@ def _checkpoint(record: CheckpointRecord, role: Role, pid: int, reason: MissingR
         missing[field] = reason(role, field) or otherwise
         return None
 
-    phase_ns = {}
+    phase_ns: dict[Phase, int] = {}
     for phase in PHASES:
         if phase is Phase.INIT:
             continue

@@ -64,34 +64,34 @@ class Program:
         flags = [f"-I{source}", f"-DRING_PAGES={pages}", f"-DMAX_TARGETS={max_targets}"]
         with _stderr_kept() as said:
             try:
-                self._bpf = bpf_class(src_file=str(source / "colo_phases.bpf.c"), cflags=flags)
-                function = self._bpf.load_func("on_boundary", bpf_class.KPROBE, attach_type=BPF_TRACE_UPROBE_MULTI)
+                self._bpf = bpf_class(src_file=os.fsencode(source / "colo_phases.bpf.c"), cflags=flags)
+                function = self._bpf.load_func(b"on_boundary", bpf_class.KPROBE, attach_type=BPF_TRACE_UPROBE_MULTI)
             except Exception as error:  # bcc raises plain Exception for everything
                 raise _load_error(error, said()) from error
         self._fd: int = function.fd
         self._links: list[UprobeMultiLink] = []
         self._messages: list[bytes] = []
-        for table, mirror in (("targets", Target), ("totals", Totals)):
+        for table, mirror in ((b"targets", Target), (b"totals", Totals)):
             if ct.sizeof(self._bpf[table].Leaf) != ct.sizeof(mirror):
-                raise EnvironmentFault(f"the kernel program's struct of {table} differs from colotrace's")
-        self._bpf["events"].open_ring_buffer(self._take)
+                raise EnvironmentFault(f"the kernel program's struct of {table.decode()} differs from colotrace's")
+        self._bpf[b"events"].open_ring_buffer(self._take)
 
     def _take(self, _context: object, data: int, size: int) -> None:
         self._messages.append(ct.string_at(data, size))
 
     def set_target(self, index: int, target: Target) -> None:
         """Writes a target's settings; before its probes are armed."""
-        table = self._bpf["targets"]
+        table = self._bpf[b"targets"]
         table[index] = table.Leaf.from_buffer_copy(bytes(target))
 
     def mark_probe_lost(self, index: int) -> None:
         """Tells the kernel that a probe of a target is gone: none of its checkpoints is complete from here on."""
-        table = self._bpf["probe_lost"]
+        table = self._bpf[b"probe_lost"]
         table[index] = table.Leaf(1)
 
     def target(self, index: int) -> Target:
         """A target's settings and counters."""
-        return Target.from_buffer_copy(bytes(self._bpf["targets"][index]))
+        return Target.from_buffer_copy(bytes(self._bpf[b"targets"][index]))
 
     def arm(self, path: str, pid: int, offsets: Sequence[int], cookies: Sequence[int]) -> UprobeMultiLink:
         """Arms all probes of a process with one link; raises as UprobeMultiLink does."""
@@ -118,7 +118,7 @@ class Program:
 
     def totals(self, index: int, role: Role) -> Totals | None:
         """A consistent copy of a target's totals in a role; None if that role was never seen."""
-        table = self._bpf["totals"]
+        table = self._bpf[b"totals"]
         key = table.Key.from_buffer_copy(bytes(TotalsKey(index, role.number)))
         last = b""
         for _ in range(_READ_TRIES):

@@ -53,7 +53,7 @@ def run(settings: Settings, words: list[str], wait_armed: bool) -> int:
     """One lab from beginning to end; COMMAND's exit code. Raises LabError, and Stopped if a signal came first."""
     signals = Signals()
     orphans.adopt()
-    pair = ColoPair(settings, say=say)
+    pair = ColoPair(settings, say=say, check=signals.check)
     command: Command | None = None
     try:
         pair.start()
@@ -64,19 +64,16 @@ def run(settings: Settings, words: list[str], wait_armed: bool) -> int:
         else:
             pair.start_colo()
             command = Command(words, pair, signals, say)
-        signals.raising = False
         return command.wait()
     except Stopped:
         if command is None:
             raise
         return command.wait()  # it gets the signal, and time to end
     except LabError:
-        signals.raising = False
         if command is not None:
             command.stop()
         raise
     finally:
-        signals.raising = False
         pair.close()
         orphans.end()
 

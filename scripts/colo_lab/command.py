@@ -59,10 +59,14 @@ class Command:
             ) from error
 
     def wait_armed(self, timeout_s: float) -> None:
-        """Returns once COLO_ARMED_FILE exists; NotArmedError if COMMAND ends first or does not in `timeout_s`."""
+        """Returns once COLO_ARMED_FILE exists; NotArmedError if COMMAND ends first or does not in `timeout_s`.
+
+        Raises Stopped if a signal comes.
+        """
         armed = self._pair.run / ARMED_FILE
         until = time.monotonic() + timeout_s
         while not armed.exists():
+            self._signals.check()
             code = self._process.poll()
             if code is not None:
                 error = NotArmedError(

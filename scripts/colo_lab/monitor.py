@@ -11,7 +11,7 @@ import concurrent.futures
 import contextlib
 import logging
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from qemu.qmp import QMPClient, QMPError
@@ -23,6 +23,7 @@ logging.getLogger("qemu.qmp").addHandler(logging.NullHandler())
 logging.getLogger("qemu.qmp").propagate = False
 
 COMMAND_TIMEOUT_S = 20.0
+CHECK_S = 0.1
 T = TypeVar("T")
 
 
@@ -35,9 +36,10 @@ class Refused(MonitorError):
 
 
 class LoopThread:
-    """One asyncio loop in a daemon thread, shared by the monitors of a pair."""
+    """One asyncio loop in a daemon thread, shared by the monitors of a pair. `check` may raise to break off a wait."""
 
-    def __init__(self) -> None:
+    def __init__(self, check: Callable[[], None]) -> None:
+        self._check = check
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="lab-qmp", daemon=True)
         self._thread.start()
@@ -46,6 +48,8 @@ class LoopThread:
         """Runs a coroutine on the loop and waits for it; MonitorError (cause: what happened) if it fails."""
         future = asyncio.run_coroutine_threadsafe(asyncio.wait_for(work, timeout_s), self._loop)
         try:
+            while not concurrent.futures.wait([future], CHECK_S).done:
+                self._check()
             return future.result()
         except ExecuteError as error:
             raise Refused(str(error)) from error
@@ -54,7 +58,7 @@ class LoopThread:
         except (QMPError, OSError, EOFError, concurrent.futures.CancelledError) as error:
             raise MonitorError(str(error) or type(error).__name__) from error
         except BaseException:
-            future.cancel()  # a signal interrupted the wait
+            future.cancel()  # broken off
             raise
 
     def close(self) -> None:

@@ -38,13 +38,18 @@ LOOK_S = 0.1
 class ColoPair:
     """Two QEMUs and, unless `start_colo=False`, COLO between them with at least one checkpoint done.
 
-    `say` gets progress lines. Without `start_colo` both VMs run, ready for `start_colo()` later: the way to have a
+    `say` gets progress lines; `check` is called where the bring-up waits, and may raise to break it off. Without `start_colo` both VMs run, ready for `start_colo()` later: the way to have a
     tracer armed before COLO begins. Raises LabError; nothing is left behind then either. Start it from the thread that
     will outlive it: the kernel kills the QEMUs when the thread that started them ends.
     """
 
     def __init__(
-        self, settings: Settings, *, start_colo: bool = True, say: Callable[[str], None] = lambda line: None
+        self,
+        settings: Settings,
+        *,
+        start_colo: bool = True,
+        say: Callable[[str], None] = lambda line: None,
+        check: Callable[[], None] = lambda: None,
     ) -> None:
         if settings.chroot is not None:
             real = Path(os.path.realpath(settings.chroot))
@@ -57,6 +62,7 @@ class ColoPair:
         """How long the guest takes to overwrite its range once, in milliseconds; 0.0 for an idle guest."""
         self._start_colo_at_once = start_colo
         self._say = say
+        self._check = check
         self._loop: LoopThread | None = None
         self._vms: list[Vm] = []
         self._next_look = 0.0
@@ -83,20 +89,20 @@ class ColoPair:
         image = firmware.build(settings.dirty_mib)
         self.run = RunDirectory()
         guest = Path(shutil.copy(image, self.run / "firmware.bin"))  # a chroot sees the run directory, not the cache
-        self._loop = LoopThread()
+        self._loop = LoopThread(self._check)
         for role in ("primary", "secondary"):
             vm = Vm(role, settings, self.run, guest, self._loop)
             self._vms.append(vm)
             setattr(self, role, vm)
         until = time.monotonic() + settings.ready_timeout_s
         for vm in self._vms:
-            vm.connect(until)
+            vm.connect(until, self._check)
         for vm in self._vms:
             self._enable_colo(vm)
         version = ".".join(map(str, self.primary.version))
         self._say(f"QEMU {version}: primary is pid {self.primary.pid}, secondary is pid {self.secondary.pid}")
         if settings.dirty_mib:
-            self.sweep_ms = sweep_ms(self.primary, time.monotonic() + settings.ready_timeout_s)
+            self.sweep_ms = sweep_ms(self.primary, time.monotonic() + settings.ready_timeout_s, self._check)
             self._say(f"one sweep over {settings.dirty_mib} MiB takes {self.sweep_ms:.1f} ms")
             if settings.delay_ms < self.sweep_ms:
                 self._say(
@@ -119,8 +125,7 @@ class ColoPair:
         until += self.settings.delay_ms / 1000
         first = resumes + RESUMES_TO_FIRST_CHECKPOINT
         self._wait_resumes(first, until)
-        took_s = time.monotonic() - began
-        self._say(f"in COLO over {address.partition(':')[0]} after {took_s:.2f} s, first checkpoint included")
+        self._say(f"in COLO after {time.monotonic() - began:.2f} s, first checkpoint included; {address}")
         if self.settings.delay_ms < ROOMY_SWEEPS * self.sweep_ms:
             self._check_sweep_fits(first, until + self.settings.delay_ms / 1000)
 
@@ -170,8 +175,7 @@ class ColoPair:
     def _listen(self) -> str:
         """Lets the secondary listen; the URI for the primary. QEMU picks a TCP port: no two labs can collide."""
         if self.settings.transport == "unix":
-            address = f"unix:{self.run / 'migration.sock'}"
-            self.secondary.execute("migrate-incoming", uri=address)
+            self.secondary.execute("migrate-incoming", uri=(address := f"unix:{self.run / 'migration.sock'}"))
             return address
         self.secondary.execute("migrate-incoming", uri="tcp:127.0.0.1:0")
         for listening in self.secondary.execute("query-migrate").get("socket-address", []):
@@ -218,6 +222,7 @@ class ColoPair:
 
     def _wait(self, reached: Callable[[], bool], until: float, failure: str) -> None:
         while True:
+            self._check()
             try:
                 for vm in self._vms:
                     vm.must_live("while COLO was starting")

@@ -1,4 +1,7 @@
-"""SIGINT, SIGTERM and SIGHUP: the first may break off the bring-up; none may break off the cleaning up."""
+"""SIGINT, SIGTERM and SIGHUP: noted by the handler, acted on where the lab waits.
+
+A handler that raises would break off anything anywhere, a lock held or a cleaning up half done; so it never does.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Stopped(BaseException):
-    """Raised in the main thread by a signal. Not an Exception: no handler on the way may take it for a failure."""
+    """A signal came. Not an Exception: no handler on the way may take it for a failure."""
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
@@ -17,18 +20,19 @@ class Stopped(BaseException):
 
 
 class Signals:
-    """Installs the handlers. While `raising`, the first signal raises Stopped; all are noted in `received`."""
+    """Installs the handlers. The signals' numbers gather in `received`, oldest first."""
 
     def __init__(self) -> None:
         self.received: list[int] = []
-        self.raising = True
         for number in HANDLED:
             # Ignored from the start (nohup, a shell's background job): it stays so, here and in COMMAND.
             if signal.getsignal(number) != signal.SIG_IGN:
                 signal.signal(number, self._note)
 
+    def check(self) -> None:
+        """Raises Stopped if a signal has come."""
+        if self.received:
+            raise Stopped(self.received[0])
+
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.received.append(number)
-        if self.raising:
-            self.raising = False
-            raise Stopped(number)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from .errors import VmError
@@ -21,22 +22,23 @@ class _Tick:
     sweep: int
 
 
-def sweep_ms(vm: Vm, deadline: float) -> float:
+def sweep_ms(vm: Vm, deadline: float, check: Callable[[], None]) -> float:
     """Milliseconds for one sweep, averaged over at least SPAN_S, of a running guest that dirties memory.
 
     From one change of the sweep's number to another one: good to about a millisecond over the span. The first sweeps
     are left out, as the host allocates the guest's pages in them. VmError if the guest stands still until `deadline`.
     """
-    first = _next_tick(vm, after=1, deadline=deadline)
+    first = _next_tick(vm, after=1, deadline=deadline, check=check)
     while True:
-        last = _next_tick(vm, after=vm.word_at(SWEEP_WORD_ADDRESS), deadline=deadline)
+        last = _next_tick(vm, after=vm.word_at(SWEEP_WORD_ADDRESS), deadline=deadline, check=check)
         if last.sweep > first.sweep and last.at - first.at >= SPAN_S:
             return (last.at - first.at) * 1000 / (last.sweep - first.sweep)
 
 
-def _next_tick(vm: Vm, after: int, deadline: float) -> _Tick:
+def _next_tick(vm: Vm, after: int, deadline: float, check: Callable[[], None]) -> _Tick:
     """The first sweep seen with a number greater than `after`."""
     while True:
+        check()
         sweep = vm.word_at(SWEEP_WORD_ADDRESS)
         at = time.monotonic()
         if sweep > after:

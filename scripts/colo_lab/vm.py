@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -56,9 +57,10 @@ class Vm:
             raise VmError(f"cannot start {command[0]}: {error}{self.quote()}") from error
         self.pid = self._process.pid
 
-    def connect(self, deadline: float) -> None:
+    def connect(self, deadline: float, check: Callable[[], None]) -> None:
         """Waits for QMP, until `deadline` (time.monotonic()), and asks for the version. Raises VmError."""
         while True:
+            check()
             self.must_live("before its QMP socket answered")
             try:
                 self.monitor.connect(str(self._lab_socket), max(0.1, deadline - time.monotonic()))

@@ -1,0 +1,57 @@
+"""colotrace info-checkpoint: the seed's object, as the patched QEMU's QMP command would return it."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from colotrace.checkpoint import Checkpoint
+from colotrace.cli.attach import stopping, was_interrupted
+from colotrace.cli.options import QMP, SEED_COMPATIBLE
+from colotrace.errors import NothingSeenError
+from colotrace.session import attach
+from colotrace.summary import info_checkpoint
+
+_EPILOG = """\b
+Examples:
+  sudo colotrace info-checkpoint --pid 4711
+  sudo colotrace info-checkpoint --pid 4711 --checkpoints 100 --qmp /run/qmp.sock --seed-compatible
+"""
+
+
+@click.command("info-checkpoint", epilog=_EPILOG)
+@click.option("--pid", "-p", type=click.IntRange(1), metavar="PID", help="The QEMU's process. Default: the only QEMU here.")
+@click.option("--checkpoints", "-n", type=click.IntRange(1), default=10, show_default=True, metavar="N", help="Over how many.")
+@click.option("--duration", "-d", type=click.FloatRange(0, min_open=True), metavar="S", help="Wait at most S seconds.")
+@QMP
+@SEED_COMPATIBLE
+def command(pid: int | None, checkpoints: int, duration: float | None, qmp: str | None, seed_compatible: bool) -> None:
+    """Prints the object that QEMU's info_checkpoint command returns where the seed's patch is present.
+
+    It is measured from now on, over --checkpoints completed checkpoints. Times are nanoseconds, averages over tot_num but
+    for tot_time, tot_num and init_time; what cannot be known is null, and standard error says why.
+    """
+    with attach(*([pid] if pid else [])) as session:
+        done = 0
+        with stopping(session, duration):
+            for event in session.events():
+                done += isinstance(event, Checkpoint) and event.completed
+                if done >= checkpoints:
+                    session.detach()
+        session.detach()
+        summary = session.summaries()[0]
+    if not summary.checkpoints:
+        raise NothingSeenError("no checkpoint completed", "Is COLO running? colotrace attach tells more.")
+    info = None
+    if qmp:
+        from colotrace.qmp.client import query_migrate
+
+        info = query_migrate(qmp)
+    totals = max(summary.roles.values(), key=lambda one: one.checkpoints)
+    answer = info_checkpoint(totals, summary.plan, info)
+    for name, reason in answer.missing.items():
+        click.echo(f"colotrace: {name} is null: {reason}", err=True)
+    click.echo(json.dumps(answer.as_json(seed_compatible=seed_compatible), indent=2))
+    if done < checkpoints and not was_interrupted():
+        raise NothingSeenError(f"{done} checkpoints completed, {checkpoints} were asked for")

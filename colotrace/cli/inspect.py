@@ -1,0 +1,80 @@
+"""colotrace inspect: what would be probed in a binary, and why. Touches no process."""
+
+from __future__ import annotations
+
+import json
+
+import click
+from rich.console import Console
+from rich.text import Text
+
+from colotrace.cli import printable
+from colotrace.errors import NoColoError
+from colotrace.resolve.plan import Probe, ProbePlan, Quality, RolePlan
+from colotrace.resolve.resolver import resolve
+from colotrace.target.process import Process
+
+_EPILOG = """\b
+Examples:
+  colotrace inspect /usr/bin/qemu-system-x86_64
+  colotrace inspect --pid 4711 --json | jq .roles.primary.phases
+"""
+_STYLES = {Quality.EXACT: "green", Quality.PARTIAL: "yellow", None: "red"}
+
+
+@click.command("inspect", epilog=_EPILOG)
+@click.argument("path", required=False, type=click.Path())
+@click.option("--pid", "-p", type=click.IntRange(1), metavar="PID", help="The binary that this process runs.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(path: str | None, pid: int | None, as_json: bool) -> None:
+    """Prints the probe plan for a QEMU binary: each boundary's address, instruction, and the evidence for it.
+
+    Needs no privileges for a file, and runs nothing of it.
+    """
+    if (path is None) == (pid is None):
+        raise click.UsageError("give either a PATH or --pid PID")
+    try:
+        plan = resolve(path if path is not None else Process(pid or 0).exe)
+    except NoColoError as error:
+        if as_json:
+            click.echo(json.dumps({"path": path or f"/proc/{pid}/exe", "colo": False, "error": error.message}, indent=2))
+        raise
+    if as_json:
+        click.echo(json.dumps(plan.as_json(), indent=2))
+    else:
+        _print(plan)
+
+
+def _print(plan: ProbePlan) -> None:
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    console.print(f"{printable(plan.path)}: QEMU {printable(plan.qemu_version)}, {plan.machine}, build-id {plan.build_id}")
+    console.print(f"names from {', '.join(plan.sources)}; message numbers {plan.message_numbers}")
+    for role in plan.roles.values():
+        _print_role(console, role)
+    if plan.process_probes:
+        console.print(Text("\nboth roles", style="bold"))
+        _print_probes(console, plan.process_probes)
+    console.print(f"\nRAM counters: {plan.ram_counters.evidence}")
+    for item in plan.unresolved:
+        where = f"{item.role.value}: " if item.role else ""
+        console.print(Text(f"unresolved: {where}{item.what}: {item.reason}", style="yellow"))
+
+
+def _print_role(console: Console, role: RolePlan) -> None:
+    line = Text(f"\n{role.role.value}", style="bold")
+    line.append(f"  in {role.function}:  ", style="")
+    for phase, quality in role.phases.items():
+        line.append(f"{phase.value} ", style="")
+        line.append(f"{quality.value if quality else 'none'}  ", style=_STYLES[quality])
+    console.print(line)
+    _print_probes(console, role.probes)
+
+
+def _print_probes(console: Console, probes: tuple[Probe, ...]) -> None:
+    """Two lines a probe: what and where, then why."""
+    for probe in probes:
+        line = Text(f"  {probe.boundary.name:<18}", style="bold")
+        line.append(f"{probe.address:#x} (file {probe.file_offset:#x})  {probe.instruction}  ", style="not bold")
+        line.append("emulated" if probe.emulated else "single-stepped", style="green" if probe.emulated else "yellow")
+        console.print(line)
+        console.print(Text(f"{'':20}{probe.evidence}", style="dim"))

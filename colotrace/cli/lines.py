@@ -1,0 +1,125 @@
+"""Lines: JSON lines for programs and files, and one readable line a checkpoint for pipes."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping
+
+from colotrace.checkpoint import Checkpoint, ColoExit, Event, InitDone, Note, Takeover
+from colotrace.cli.units import size_text, time_text
+from colotrace.errors import ColotraceError
+from colotrace.phases import OUTSIDE_TOTAL, ROLE_PHASES, Phase
+from colotrace.session import AttachedTarget
+
+SCHEMA_VERSION = 1
+
+
+def attached_json(target: AttachedTarget) -> dict[str, object]:
+    """The `attached` line: what was armed, and how to turn the records' clock into wall-clock time."""
+    plan = target.plan
+    return {
+        "type": "attached",
+        "schema_version": SCHEMA_VERSION,
+        "pid": target.pid,
+        "name": target.name,
+        "exe": target.process.exe_name(),
+        "qemu_version": plan.qemu_version,
+        "build_id": plan.build_id,
+        "probes": len(plan.probes),
+        "roles": {
+            role.value: {p.value: quality.value if quality else None for p, quality in role_plan.phases.items()}
+            for role, role_plan in plan.roles.items()
+        },
+        "clock": "CLOCK_MONOTONIC",
+        "realtime_minus_monotonic_ns": time.clock_gettime_ns(time.CLOCK_REALTIME)
+        - time.clock_gettime_ns(time.CLOCK_MONOTONIC),
+        "host": os.uname().nodename,
+        "kernel": os.uname().release,
+    }
+
+
+def as_note(event: Event) -> Note:
+    """Any event but a checkpoint as a note."""
+    if isinstance(event, Note):
+        return event
+    if isinstance(event, InitDone):
+        message = f"{event.role.value} entered COLO: init took {time_text(event.end_ns - event.begin_ns)}"
+        details: dict[str, object] = {
+            "role": event.role.value,
+            "begin_ns": event.begin_ns,
+            "end_ns": event.end_ns,
+            "init_ns": event.end_ns - event.begin_ns,
+            "ready_ns": event.ready_ns,
+        }
+        return Note("init", message, event.pid, details)
+    if isinstance(event, ColoExit):
+        message = f"COLO ended on the {event.role.value}: {event.reason}"
+        details = {"role": event.role.value, "when_ns": event.when_ns, "mode": event.mode, "reason": event.reason}
+        return Note("colo-exit", message, event.pid, details)
+    if isinstance(event, Takeover):
+        gap = event.when_ns - event.exit_ns
+        message = f"the former {event.role.value} runs on alone, {time_text(gap)} after COLO ended"
+        details = {"role": event.role.value, "when_ns": event.when_ns, "exit_ns": event.exit_ns}
+        return Note("takeover", message, event.pid, details)
+    raise TypeError(f"a {type(event).__name__} is no note")
+
+
+def event_json(event: Event) -> dict[str, object]:
+    """A checkpoint or a note as a JSON line's object."""
+    if isinstance(event, Checkpoint):
+        return {"type": "checkpoint", **event.as_json()}
+    return {"type": "note", **as_note(event).as_json()}
+
+
+def checkpoint_line(checkpoint: Checkpoint) -> str:
+    """A checkpoint on one line; `-` stands for what was not seen."""
+    parts = [
+        f"{checkpoint.role.value} {checkpoint.pid} #{checkpoint.sequence} {checkpoint.outcome.value}",
+        f"total {time_text(checkpoint.total_ns)}",
+        f"pause {time_text(checkpoint.pause_ns)}",
+        f"wait {time_text(checkpoint.phase_ns.get(Phase.WAIT))}",
+    ]
+    for phase in ROLE_PHASES[checkpoint.role]:
+        if phase not in OUTSIDE_TOTAL:
+            parts.append(f"{phase.value} {time_text(checkpoint.phase_ns.get(phase))}")
+    parts.append(f"other {time_text(checkpoint.other_ns)}")
+    if checkpoint.ram_bytes is not None:
+        parts.append(f"ram {size_text(checkpoint.ram_bytes)}")
+    if checkpoint.device_bytes is not None:
+        parts.append(f"device {size_text(checkpoint.device_bytes)}")
+    if checkpoint.aborted_in:
+        parts.append(f"aborted in {checkpoint.aborted_in}")
+    return "  ".join(parts)
+
+
+class LineFile:
+    """A file of JSON lines, each written by one write(2), so that a killed tracer leaves whole lines behind.
+
+    Created readable by its owner only, and never through a symbolic link. Raises ColotraceError if it cannot be.
+    """
+
+    def __init__(self, path: str) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            self._fd = os.open(path, flags, 0o600)
+        except OSError as error:
+            raise ColotraceError(f"cannot write {path}: {error.strerror}", "Choose another --output.") from error
+        self._path = path
+
+    def write(self, line: Mapping[str, object]) -> None:
+        """Appends one object."""
+        try:
+            os.write(self._fd, json_line(line).encode() + b"\n")
+        except OSError as error:
+            raise ColotraceError(f"cannot write {self._path}: {error.strerror}", "Is the disk full?") from error
+
+    def close(self) -> None:
+        """Closes the file."""
+        os.close(self._fd)
+
+
+def json_line(line: Mapping[str, object]) -> str:
+    """An object as one line of JSON, ASCII only: control characters in names stay escaped."""
+    return json.dumps(line, ensure_ascii=True, separators=(",", ":"))

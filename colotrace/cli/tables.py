@@ -1,0 +1,96 @@
+"""Tables of phases, for the live view and for the summary. Take data, give rich renderables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from colotrace.checkpoint import CheckpointTotals
+from colotrace.cli import printable
+from colotrace.cli.series import RoleSeries, is_part_of_total, sparkline
+from colotrace.cli.units import size_text, time_text
+from colotrace.phases import Phase, Role
+from colotrace.summary import TargetSummary, info_checkpoint
+
+SPARK_WIDTH = 30
+
+
+def mean_of(totals: CheckpointTotals, row: str) -> float | None:
+    """A row's mean in nanoseconds, from the kernel's totals; None if nothing was seen."""
+    if row in ("total", "other"):
+        total = totals.total_ns if row == "total" else totals.other_ns
+        return total / totals.checkpoints if totals.checkpoints else None
+    if row == "pause":
+        return totals.pause_ns / totals.pause_num if totals.pause_num else None
+    return totals.mean_ns(Phase(row))
+
+
+def phase_table(totals: CheckpointTotals, series: RoleSeries, *, live: bool) -> Table:
+    """One role's phases: last, mean, p50, p99, max, share of the total, and in the live view a spark line."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("phase")
+    for name in (["last"] if live else []) + ["mean", "p50", "p99", "max"]:
+        table.add_column(name, justify="right", no_wrap=True, min_width=7)
+    table.add_column("share", justify="right", no_wrap=True)
+    if live:
+        table.add_column(f"last {SPARK_WIDTH}", no_wrap=True)
+    largest = max(
+        (row for row in series.rows if is_part_of_total(row)), key=lambda row: mean_of(totals, row) or 0, default=""
+    )
+    for row, values in series.rows.items():
+        mean = mean_of(totals, row)
+        share = ""
+        if is_part_of_total(row) and mean is not None and totals.total_ns:
+            share = f"{100 * mean * totals.checkpoints / totals.total_ns:.1f} %"
+        cells = [time_text(values.last)] if live else []
+        cells += [time_text(v) for v in (mean, values.percentile(0.5), values.percentile(0.99))]
+        cells += [time_text(values.largest if values.recent else None), share]
+        if live:
+            cells.append(sparkline(values.recent, SPARK_WIDTH))
+        style = "bold yellow" if row == largest and totals.checkpoints else "dim" if row in ("wait", "other") else ""
+        table.add_row(row, *cells, style=style, end_section=row == "other")
+    return table
+
+
+def counts_line(totals: CheckpointTotals) -> Text:
+    """Completed, incomplete, aborted and lost; what is not zero of the last three stands out."""
+    text = Text(f"{totals.checkpoints} completed")
+    for number, word in (
+        (totals.incomplete, "incomplete"), (totals.aborted, "aborted"), (totals.lost_records, "records lost")
+    ):  # fmt: skip
+        text.append(f", {number} {word}", style="bold red" if number and word != "incomplete" else "")
+    return text
+
+
+def summary_view(summary: TargetSummary, series: Mapping[tuple[int, Role], RoleSeries]) -> RenderableType:
+    """What a run has seen of one process, as text for a terminal or a mail."""
+    parts: list[RenderableType] = []
+    for role, totals in summary.roles.items():
+        one = series.get((summary.pid, role)) or RoleSeries(summary.pid, role)
+        parts.append(Text(f"\n{title(summary.name, summary.pid)}, {role.value}: ", style="bold", end=""))
+        parts.append(counts_line(totals))
+        parts.append(phase_table(totals, one, live=False))
+        parts.append(_sizes(summary, totals))
+    if not summary.roles:
+        parts.append(Text(f"\n{title(summary.name, summary.pid)}: no checkpoint was seen", style="bold"))
+    parts.append(Text(f"{summary.probes} probes, {summary.hits} hits", style="dim"))
+    return Group(*parts)
+
+
+def title(name: str | None, pid: int) -> str:
+    """A process in words."""
+    return f"{printable(name)} (pid {pid})" if name else f"pid {pid}"
+
+
+def _sizes(summary: TargetSummary, totals: CheckpointTotals) -> Text:
+    info = info_checkpoint(totals, summary.plan)
+    parts = [f"device state {size_text(info.values['dev_size'])}"]
+    if totals.ram_num:
+        pages = totals.ram_pages / totals.ram_num
+        parts.append(f"RAM {size_text(info.values['ram_size'])} in {pages:.0f} pages")
+    if info.values["init_time"] is not None:
+        parts.append(f"init {time_text(info.values['init_time'])}")
+    return Text("per checkpoint: " + ", ".join(parts), style="dim")
