@@ -16,6 +16,13 @@ work: 0.
 
 from __future__ import annotations
 
+GET_PRIVILEGES = (
+    "Either run it with sudo, or give a user's shell the ambient capabilities: `sudo setpriv --reuid $UID --regid $UID "
+    "--init-groups --inh-caps +bpf,+perfmon,+sys_ptrace --ambient-caps +bpf,+perfmon,+sys_ptrace bash`; or, for good, "
+    "`sudo setcap cap_bpf,cap_perfmon,cap_sys_ptrace+ep` on a copy of the Python interpreter (README, Privileges)."
+)
+"""The remedies for a missing capability."""
+
 
 class ColotraceError(Exception):
     """Base of all errors meant for a user. `remedy` is a sentence on what to do; `exit_code` is the command's."""

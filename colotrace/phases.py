@@ -154,11 +154,18 @@ class Boundary:
 
 
 _TRANSACTION_BEGIN = Boundary(
-    "transaction-begin", "the checkpoint begins", Phase.WAIT, Phase.STAT, Mark.CHECKPOINT_REQUEST,
+    "transaction-begin",
+    "the checkpoint begins",
+    Phase.WAIT,
+    Phase.STAT,
+    Mark.CHECKPOINT_REQUEST,
     Effect.TRANSACTION_BEGIN,
 )
 _WAIT_BEGIN = Boundary(
-    "wait-begin", "the wait for the next checkpoint begins", Phase.INIT, Phase.WAIT,
+    "wait-begin",
+    "the wait for the next checkpoint begins",
+    Phase.INIT,
+    Phase.WAIT,
     effects=Effect.WAIT_BEGIN | Effect.OUTSIDE,
 )
 _VM_STOP = Boundary("vm-stop", "the VM is told to stop", mark=Mark.VM_STOP, effects=Effect.PAUSE_BEGIN)

@@ -6,8 +6,8 @@
         for checkpoint in session:
             print(checkpoint.sequence, checkpoint.total_ns)
 
-Attaching resolves the binary behind /proc/PID/exe, compares the process's memory with the file, and arms all probes with
-one link. Nothing in the VM is stopped, and the kernel removes the probes however this process ends.
+Attaching resolves the binary behind /proc/PID/exe, compares the process's memory with the file, and arms all probes
+with one link. Nothing in the VM is stopped, and the kernel removes the probes however this process ends.
 """
 
 from __future__ import annotations
@@ -16,20 +16,15 @@ import os
 import select
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
+from colotrace.arming import AttachedTarget, Plans, prepare, settings_of
 from colotrace.checkpoint import Checkpoint, CheckpointTotals, ColoExit, Event, InitDone, Note, Outcome, Takeover
-from colotrace.errors import PermissionsError, PlanError, TargetError
+from colotrace.errors import PermissionsError, TargetError
 from colotrace.kernel import layout, preflight
-from colotrace.kernel.layout import SEEN_BEGIN
-from colotrace.kernel.link import uprobe_consumers
 from colotrace.kernel.program import DEFAULT_RING_BYTES, Program
-from colotrace.phases import Phase, Role
-from colotrace.resolve.plan import Probe, ProbePlan
-from colotrace.resolve.resolver import resolve
+from colotrace.phases import Role
 from colotrace.summary import TargetSummary
-from colotrace.target.discovery import only_qemu, vm_name
-from colotrace.target.process import Identity, Process
+from colotrace.target.discovery import only_qemu
 from colotrace.target.sites import SiteState, site_states
 
 POLL_TIMEOUT_MS = 200
@@ -44,42 +39,13 @@ _HOW_COLO_STARTS = (
 )
 
 
-@dataclass
-class AttachedTarget:
-    """One process with its probes armed."""
-
-    index: int
-    process: Process
-    plan: ProbePlan
-    bias: int
-    name: str | None
-    notes: list[Note] = field(default_factory=list)
-    role: Role | None = None
-    alive: bool = True
-    lost: bool = False
-    pidfd: int = -1
-    hits: int = 0
-    quiet_since: float = 0.0
-    quiet_told: float = 0.0
-
-    @property
-    def pid(self) -> int:
-        """The pid as this process sees it."""
-        return self.process.pid
-
-    @property
-    def probes(self) -> tuple[Probe, ...]:
-        """All its probes."""
-        return self.plan.probes
-
-
 class Session:
     """Probes armed on one or more QEMUs. Made by attach(); use as a context manager, or close()."""
 
     def __init__(self, pids: tuple[int, ...], *, ring_bytes: int = DEFAULT_RING_BYTES) -> None:
         preflight.check_host()
-        plans: dict[Identity | tuple[int, int], ProbePlan] = {}
-        self.targets = [_prepare(index, pid, plans) for index, pid in enumerate(dict.fromkeys(pids))]
+        plans: Plans = {}
+        self.targets = [prepare(index, pid, plans) for index, pid in enumerate(dict.fromkeys(pids))]
         self._program = Program(ring_bytes, max_targets=max(1, len(self.targets)))
         self._stopped = False
         self._next_check = 0.0
@@ -169,20 +135,7 @@ class Session:
                 target.pidfd = -1
 
     def _arm(self, target: AttachedTarget) -> None:
-        settings = layout.Target()
-        if not preflight.pid_filter_is_sound():
-            settings.tgid = target.pid
-        counters = target.plan.ram_counters
-        for at, address in enumerate(counters.bytes_at):
-            settings.ram_bytes_at[at] = address + target.bias
-        for at, address in enumerate(counters.pages_at):
-            settings.ram_pages_at[at] = address + target.bias
-        for role, plan in target.plan.roles.items():
-            for phase, quality in plan.phases.items():
-                if quality is not None and phase is not Phase.INIT:
-                    settings.expected[role.number] |= 1 << phase.number - 1
-            settings.expected[role.number] |= SEEN_BEGIN
-        self._program.set_target(target.index, settings)
+        self._program.set_target(target.index, settings_of(target))
         self._program.arm(
             target.process.exe,
             target.pid if preflight.pid_filter_is_sound() else 0,
@@ -192,7 +145,9 @@ class Session:
         target.quiet_since = time.monotonic()
         target.pidfd = os.pidfd_open(target.pid)
         if not target.process.is_same():
-            raise TargetError(f"process {target.pid} has become another program while the probes were armed", "Try again.")
+            raise TargetError(
+                f"process {target.pid} has become another program while the probes were armed", "Try again."
+            )
         self._check_sites(target)
 
     def _receive(self, messages: list[bytes]) -> None:
@@ -242,7 +197,9 @@ class Session:
             target.lost = True
             self._program.mark_probe_lost(target.index)
             where = ", ".join(f"{p.boundary.name} at {p.address:#x} ({states[p].value})" for p in gone)
-            message = f"probes are gone from process {target.pid}: {where}; its checkpoints count as incomplete from here on"
+            message = (
+                f"probes are gone from process {target.pid}: {where}; its checkpoints count as incomplete from here on"
+            )
             self._backlog.append(Note("probe-lost", message, target.pid))
 
     def _check_silence(self, target: AttachedTarget, now: float) -> None:
@@ -256,8 +213,8 @@ class Session:
             self._tell_quiet(target, Note("waiting", message, target.pid), quiet)
         elif quiet >= SILENCE_S and target.quiet_told < SILENCE_S:
             message = (
-                f"nothing has fired in process {target.pid} for {quiet:.0f} s. Is COLO running (query-colo-status), the VM "
-                "not paused, its peer alive, and x-checkpoint-delay shorter than that?"
+                f"nothing has fired in process {target.pid} for {quiet:.0f} s. Is COLO running (query-colo-status), "
+                "the VM not paused, its peer alive, and x-checkpoint-delay shorter than that?"
             )
             self._tell_quiet(target, Note("silent", message, target.pid), quiet)
 
@@ -273,65 +230,6 @@ def attach(*pids: int, ring_bytes: int = DEFAULT_RING_BYTES) -> Session:
     BinaryError, PlanError, PermissionsError or EnvironmentFault (colotrace.errors); then nothing has been left armed.
     """
     return Session(pids or (only_qemu(),), ring_bytes=ring_bytes)
-
-
-def _prepare(index: int, pid: int, plans: dict[Identity | tuple[int, int], ProbePlan]) -> AttachedTarget:
-    """Resolves a process's binary and proves that its memory holds the same code."""
-    process = Process(pid)
-    preflight.check_target(process)
-    file = (process.identity.device, process.identity.inode)
-    plan = plans.get(file)
-    if plan is None:
-        plan = plans[file] = resolve(process.exe)
-    if not any(quality for role in plan.roles.values() for quality in role.phases.values()):
-        raise PlanError(f"no phase of COLO can be timed in {process.exe_name()}", "See colotrace inspect on it.")
-    bias = process.load_bias([(plan.code_address, plan.code_offset)])
-    target = AttachedTarget(index, process, plan, bias, vm_name(process.command_line()))
-    _verify_sites(target)
-    return target
-
-
-def _verify_sites(target: AttachedTarget) -> None:
-    """Refuses unless memory equals the file, but for int3s that are another tracer's uprobes."""
-    states = site_states(target.process, target.bias, target.probes)
-    different = [probe for probe, state in states.items() if state is SiteState.DIFFERENT]
-    if different:
-        raise PlanError(
-            f"the code of process {target.pid} differs from its file at {different[0].address:#x} "
-            f"({different[0].boundary.name}) and {len(different) - 1} more places",
-            "Nothing was armed. Has somebody patched it in memory?",
-        )
-    taken = [probe for probe, state in states.items() if state is SiteState.BREAKPOINT]
-    if not taken:
-        return
-    if target.process.status().get("TracerPid", "0") != "0":
-        raise PlanError(
-            f"a debugger is attached to process {target.pid} and has a breakpoint at {taken[0].address:#x}",
-            "Remove the breakpoint: the debugger would wipe a probe out again, or take it for its own.",
-        )
-    try:
-        known = {o for c in uprobe_consumers() if _same_file(c.path, target.process) for o in c.offsets}
-    except OSError as error:
-        raise PlanError(
-            f"{len(taken)} places in process {target.pid} hold a breakpoint, and the kernel does not tell whose: {error}",
-            "End the other tracer, or run colotrace with CAP_SYS_ADMIN so that it may ask.",
-        ) from error
-    strange = [probe for probe in taken if probe.file_offset not in known]
-    if strange:
-        raise PlanError(
-            f"process {target.pid} has a breakpoint at {strange[0].address:#x} that is nobody's uprobe",
-            "Nothing was armed. It is a debugger's, or was left by one.",
-        )
-    message = f"{len(taken)} places in process {target.pid} are probed by another tracer as well; each hit costs more"
-    target.notes.append(Note("shared", message, target.pid))
-
-
-def _same_file(path: str, process: Process) -> bool:
-    try:
-        file = os.stat(path)
-    except OSError:
-        return path == process.exe_name().removesuffix(" (deleted)")
-    return (file.st_dev, file.st_ino) == (process.identity.device, process.identity.inode)
 
 
 def _role_note(target: AttachedTarget, role: Role) -> Note:

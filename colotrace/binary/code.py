@@ -23,8 +23,18 @@ _MOST_INSTRUCTIONS = 20_000
 """QEMU's COLO functions have about 600; a bound for hostile files."""
 
 _NEVER_RETURN = frozenset(
-    "abort exit _exit __stack_chk_fail __assert_fail g_assertion_message g_assertion_message_expr"
-    " g_assertion_message_cmpnum g_abort error_exit".split()
+    [
+        "abort",
+        "exit",
+        "_exit",
+        "__stack_chk_fail",
+        "__assert_fail",
+        "g_assertion_message",
+        "g_assertion_message_expr",
+        "g_assertion_message_cmpnum",
+        "g_abort",
+        "error_exit",
+    ]
 )
 
 

@@ -12,7 +12,6 @@ import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
 
@@ -81,7 +80,9 @@ class Image:
     def __enter__(self) -> Image:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def close(self) -> None:
@@ -121,7 +122,9 @@ class Image:
                     if note["n_type"] == "NT_GNU_BUILD_ID":
                         self.build_id = str(note["n_desc"])
         if not any(segment.executable for segment in self.segments):
-            raise BinaryError(f"{self.path} holds no code (a file of debug symbols only?)", "Name the QEMU binary itself.")
+            raise BinaryError(
+                f"{self.path} holds no code (a file of debug symbols only?)", "Name the QEMU binary itself."
+            )
         if elf["e_shoff"] + elf["e_shnum"] * elf["e_shentsize"] > size:
             raise _truncated(self.path, size, elf["e_shoff"] + elf["e_shnum"] * elf["e_shentsize"])
         self.sections: list[Section] = []
@@ -177,10 +180,18 @@ class Image:
         """The segments that hold code."""
         return (segment for segment in self.segments if segment.executable)
 
+    def has_text(self, text: bytes) -> bool:
+        """Whether the read-only data hold a text."""
+        return any(
+            self._data.find(text, section.offset, section.offset + section.size) >= 0
+            for section in self.sections
+            if section.name.startswith(".rodata") and section.kind != "SHT_NOBITS"
+        )
+
     def qemu_version(self) -> str | None:
         """What `--version` would print after "QEMU emulator version", read from the text itself; None: not a QEMU."""
         for section in self.sections:
-            if section.name.startswith(".rodata"):
+            if section.name.startswith(".rodata") and section.kind != "SHT_NOBITS":
                 found = _VERSION.search(self._data, section.offset, section.offset + section.size)
                 if found:
                     return found.group(1).decode("ascii")
@@ -191,7 +202,9 @@ def _open(path: str) -> BinaryIO:
     try:
         return open(path, "rb")
     except FileNotFoundError as error:
-        raise BinaryError(f"there is no file {path}", "Name a QEMU binary, such as /usr/bin/qemu-system-x86_64.") from error
+        raise BinaryError(
+            f"there is no file {path}", "Name a QEMU binary, such as /usr/bin/qemu-system-x86_64."
+        ) from error
     except OSError as error:
         raise BinaryError(f"cannot read {path}: {error.strerror}", "Check the path and its permissions.") from error
 

@@ -23,6 +23,7 @@ from colotrace.cli.series import RoleSeries
 from colotrace.cli.tables import summary_view, title
 from colotrace.errors import ColotraceError, NothingSeenError
 from colotrace.phases import Role
+from colotrace.qmp.client import query_migrate
 from colotrace.session import Session, attach
 from colotrace.summary import TargetSummary
 
@@ -37,7 +38,9 @@ Examples:
 
 @click.command("attach", epilog=_EPILOG)
 @pids_given
-@click.option("--checkpoints", "-n", type=click.IntRange(1), metavar="N", help="Stop after N completed ones per process.")
+@click.option(
+    "--checkpoints", "-n", type=click.IntRange(1), metavar="N", help="Stop after N completed ones per process."
+)
 @click.option("--duration", "-d", type=click.FloatRange(0, min_open=True), metavar="S", help="Stop after S seconds.")
 @click.option("--output", "-o", metavar="FILE", type=click.Path(), help="Write the JSON lines to FILE as well.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON lines: attached, checkpoint, note, summary.")
@@ -56,6 +59,10 @@ def command(
     On a terminal it shows a live view, and a summary at the end; into a pipe it writes one line a checkpoint. The VM is
     not stopped, and needs no patch, no restart and no debug symbols. Times are CLOCK_MONOTONIC nanoseconds.
     """
+    if qmp:
+        if len({*pids, *more_pids}) > 1:
+            raise click.UsageError("--qmp names the socket of one QEMU; give one --pid with it")
+        query_migrate(qmp)  # a socket that does not answer is better known before the run than after it
     run = _Run(attach(*pids, *more_pids), checkpoints, as_json, output, qmp, seed_compatible)
     with run:
         if armed_file:
@@ -124,8 +131,6 @@ class _Run:
         self._judge(summaries)
 
     def _migration_info(self, path: str) -> dict[str, object] | None:
-        from colotrace.qmp.client import query_migrate
-
         try:
             return query_migrate(path)
         except ColotraceError as error:

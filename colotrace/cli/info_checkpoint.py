@@ -10,6 +10,7 @@ from colotrace.checkpoint import Checkpoint
 from colotrace.cli.attach import stopping, was_interrupted
 from colotrace.cli.options import QMP, SEED_COMPATIBLE
 from colotrace.errors import NothingSeenError
+from colotrace.qmp.client import query_migrate
 from colotrace.session import attach
 from colotrace.summary import info_checkpoint
 
@@ -21,17 +22,23 @@ Examples:
 
 
 @click.command("info-checkpoint", epilog=_EPILOG)
-@click.option("--pid", "-p", type=click.IntRange(1), metavar="PID", help="The QEMU's process. Default: the only QEMU here.")
-@click.option("--checkpoints", "-n", type=click.IntRange(1), default=10, show_default=True, metavar="N", help="Over how many.")
+@click.option(
+    "--pid", "-p", type=click.IntRange(1), metavar="PID", help="The QEMU's process. Default: the only QEMU here."
+)
+@click.option(
+    "--checkpoints", "-n", type=click.IntRange(1), default=10, show_default=True, metavar="N", help="Over how many."
+)
 @click.option("--duration", "-d", type=click.FloatRange(0, min_open=True), metavar="S", help="Wait at most S seconds.")
 @QMP
 @SEED_COMPATIBLE
 def command(pid: int | None, checkpoints: int, duration: float | None, qmp: str | None, seed_compatible: bool) -> None:
     """Prints the object that QEMU's info_checkpoint command returns where the seed's patch is present.
 
-    It is measured from now on, over --checkpoints completed checkpoints. Times are nanoseconds, averages over tot_num but
-    for tot_time, tot_num and init_time; what cannot be known is null, and standard error says why.
+    It is measured from now on, over --checkpoints completed checkpoints. Times are nanoseconds, averages over tot_num
+    but for tot_time, tot_num and init_time; what cannot be known is null, and standard error says why.
     """
+    if qmp:
+        query_migrate(qmp)  # a socket that does not answer is better known before the run than after it
     with attach(*([pid] if pid else [])) as session:
         done = 0
         with stopping(session, duration):
@@ -43,11 +50,7 @@ def command(pid: int | None, checkpoints: int, duration: float | None, qmp: str 
         summary = session.summaries()[0]
     if not summary.checkpoints:
         raise NothingSeenError("no checkpoint completed", "Is COLO running? colotrace attach tells more.")
-    info = None
-    if qmp:
-        from colotrace.qmp.client import query_migrate
-
-        info = query_migrate(qmp)
+    info = query_migrate(qmp) if qmp else None
     totals = max(summary.roles.values(), key=lambda one: one.checkpoints)
     answer = info_checkpoint(totals, summary.plan, info)
     for name, reason in answer.missing.items():

@@ -37,7 +37,9 @@ def command(path: str | None, pid: int | None, as_json: bool) -> None:
         plan = resolve(path if path is not None else Process(pid or 0).exe)
     except NoColoError as error:
         if as_json:
-            click.echo(json.dumps({"path": path or f"/proc/{pid}/exe", "colo": False, "error": error.message}, indent=2))
+            click.echo(
+                json.dumps({"path": path or f"/proc/{pid}/exe", "colo": False, "error": error.message}, indent=2)
+            )
         raise
     if as_json:
         click.echo(json.dumps(plan.as_json(), indent=2))
@@ -47,7 +49,9 @@ def command(path: str | None, pid: int | None, as_json: bool) -> None:
 
 def _print(plan: ProbePlan) -> None:
     console = Console(highlight=False, markup=False, soft_wrap=True)
-    console.print(f"{printable(plan.path)}: QEMU {printable(plan.qemu_version)}, {plan.machine}, build-id {plan.build_id}")
+    console.print(
+        f"{printable(plan.path)}: QEMU {printable(plan.qemu_version)}, {plan.machine}, build-id {plan.build_id}"
+    )
     console.print(f"names from {', '.join(plan.sources)}; message numbers {plan.message_numbers}")
     for role in plan.roles.values():
         _print_role(console, role)

@@ -42,7 +42,7 @@ class Series:
         return ordered[max(0, -(-int(fraction * 1000) * len(ordered) // 1000) - 1)]
 
 
-ROWS = tuple(phase.value for phase in PHASES if phase is not Phase.INIT) + ("other", "total", "pause")
+ROWS = (*(phase.value for phase in PHASES if phase is not Phase.INIT), "other", "total", "pause")
 
 
 def rows_of(role: Role) -> tuple[str, ...]:

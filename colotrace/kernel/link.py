@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from colotrace.errors import ColotraceError, EnvironmentFault, PermissionsError, PlanError, TargetError
+from colotrace.errors import GET_PRIVILEGES, ColotraceError, EnvironmentFault, PermissionsError, PlanError, TargetError
 
 BPF_TRACE_UPROBE_MULTI = 48
 _BPF_OBJ_GET_INFO_BY_FD, _BPF_LINK_CREATE, _BPF_LINK_GET_FD_BY_ID, _BPF_LINK_GET_NEXT_ID = 15, 28, 30, 31
@@ -140,7 +140,7 @@ def _link_error(error: OSError, pid: int, path: str, offsets: Sequence[int]) -> 
     where = f"{len(offsets)} probes on {path} (pid {pid}, first file offset {min(offsets, default=0):#x})"
     reason = f"cannot arm {where}: {error.strerror} (errno {error.errno})"
     if error.errno in (errno.EPERM, errno.EACCES):
-        return PermissionsError(reason, "Arming needs CAP_BPF and CAP_PERFMON: use sudo, or see README, Privileges.")
+        return PermissionsError(f"{reason}; arming needs CAP_BPF and CAP_PERFMON", GET_PRIVILEGES)
     if error.errno in (errno.ESRCH, errno.ENOENT):
         return TargetError(reason, "Has the process just ended?")
     if error.errno in (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS):
@@ -148,7 +148,9 @@ def _link_error(error: OSError, pid: int, path: str, offsets: Sequence[int]) -> 
             reason, f"One link for many uprobes needs Linux 6.6 with CONFIG_UPROBES; this is {os.uname().release}."
         )
     if error.errno == _ENOTSUPP:
-        return PlanError(reason, "The kernel refuses an instruction of the plan; please report colotrace inspect's output.")
+        return PlanError(
+            reason, "The kernel refuses an instruction of the plan; please report colotrace inspect's output."
+        )
     return EnvironmentFault(reason)
 
 

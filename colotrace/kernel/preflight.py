@@ -5,18 +5,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from colotrace.errors import EnvironmentFault, PermissionsError, PlanError
+from colotrace.errors import GET_PRIVILEGES, EnvironmentFault, PermissionsError, PlanError
 from colotrace.target.process import Process, parse_status
 
 _CAPABILITIES = {"CAP_SYS_PTRACE": 19, "CAP_SYS_ADMIN": 21, "CAP_PERFMON": 38, "CAP_BPF": 39}
 _OLDEST_KERNEL = (6, 6)
 _PID_FILTER_FIXED = (6, 10)
 _LOCKDOWN = Path("/sys/kernel/security/lockdown")
-PRIVILEGES = (
-    "Either run it with sudo, or give the capabilities: for one shell, `sudo setpriv --reuid $UID --regid $UID "
-    "--init-groups --inh-caps +bpf,+perfmon,+sys_ptrace --ambient-caps +bpf,+perfmon,+sys_ptrace bash`; for good, "
-    "`sudo setcap cap_bpf,cap_perfmon,cap_sys_ptrace+ep` on a copy of the Python interpreter kept for this."
-)
 
 
 def capabilities(status_text: str) -> set[str]:
@@ -39,7 +34,8 @@ def check_host() -> None:
     version = kernel_version(os.uname().release)
     if version < _OLDEST_KERNEL:
         raise EnvironmentFault(
-            f"Linux {os.uname().release} is too old: arming all probes by one link needs 6.6, and 6.10 for its pid filter"
+            f"Linux {os.uname().release} is too old: arming all probes by one link needs 6.6 or newer",
+            "Run it under a newer kernel.",
         )
     try:
         lockdown = _LOCKDOWN.read_text("ascii")
@@ -54,7 +50,9 @@ def check_host() -> None:
     if "CAP_SYS_ADMIN" not in have:
         missing = [name for name in ("CAP_BPF", "CAP_PERFMON") if name not in have]
         if missing:
-            raise PermissionsError(f"{' and '.join(missing)} missing: they are needed to load and arm probes", PRIVILEGES)
+            raise PermissionsError(
+                f"{' and '.join(missing)} missing: they are needed to load and arm probes", GET_PRIVILEGES
+            )
 
 
 def pid_filter_is_sound() -> bool:

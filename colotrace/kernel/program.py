@@ -32,7 +32,9 @@ def bpf_directory() -> Path:
     for place in (package / "bpf", package.parent / "bpf"):
         if (place / "colo_phases.bpf.c").is_file():
             return place
-    raise EnvironmentFault("colotrace's own bpf/ directory is missing", "The installation is damaged: install it again.")
+    raise EnvironmentFault(
+        "colotrace's own bpf/ directory is missing", "The installation is damaged: install it again."
+    )
 
 
 def import_bcc() -> Any:

@@ -34,7 +34,9 @@ async def _execute(path: str, command: str, timeout_s: float) -> dict[str, objec
     except ExecuteError as error:
         raise QmpError(f"{command} failed on {path}: {error}") from error
     except (QMPError, OSError) as error:
-        raise QmpError(f"cannot talk QMP on {path}: {error}", "Name the socket given to -qmp unix:PATH,server.") from error
+        raise QmpError(
+            f"cannot talk QMP on {path}: {error}", "Name the socket given to -qmp unix:PATH,server."
+        ) from error
     finally:
         await _disconnect(client)
     if not isinstance(answer, dict):

@@ -9,14 +9,14 @@ from colotrace.binary.functions import FunctionBounds
 from colotrace.binary.image import Image, Segment
 from colotrace.binary.relocations import Relocations
 from colotrace.binary.symbols import Symbols
-from colotrace.errors import BinaryError, NoColoError, PlanError
+from colotrace.errors import BinaryError, ColotraceError, NoColoError, PlanError
 from colotrace.phases import ROLE_PHASES, TAKEOVER, Role
 from colotrace.resolve.counters import find_ram_counters
 from colotrace.resolve.messages import message_numbers
 from colotrace.resolve.paths import straight_on
 from colotrace.resolve.plan import Probe, ProbePlan, RolePlan, Unresolved
 from colotrace.resolve.role import RoleResolver, make_probe
-from colotrace.resolve.skeleton import SKELETONS, VM_START
+from colotrace.resolve.skeleton import COLO_TEXT, SKELETONS, VM_START
 
 
 def resolve(path: str | os.PathLike[str]) -> ProbePlan:
@@ -46,7 +46,9 @@ def resolve_image(image: Image) -> ProbePlan:
     for skeleton in SKELETONS:
         roots = symbols.find(skeleton.root)
         if len(roots) != 1:
-            reason = f"{len(roots)} functions of that name in {' and '.join(symbols.sources) or 'a file without symbols'}"
+            reason = (
+                f"{len(roots)} functions of that name in {' and '.join(symbols.sources) or 'a file without symbols'}"
+            )
             unresolved.append(Unresolved(skeleton.role, skeleton.root, reason))
             roles[skeleton.role] = _empty(skeleton.role, skeleton.root)
             continue
@@ -58,7 +60,7 @@ def resolve_image(image: Image) -> ProbePlan:
         roles[skeleton.role] = resolver.resolve()
         unresolved.extend(resolver.unresolved)
     if not any(plan.probes for plan in roles.values()):
-        _refuse(image, version, symbols, unresolved)
+        raise _refusal(image, version, unresolved)
     segment = _segment_of(image, roles)
     return ProbePlan(
         path=image.path,
@@ -86,17 +88,15 @@ def _empty(role: Role, function: str) -> RolePlan:
     return RolePlan(role, function, dict.fromkeys(ROLE_PHASES[role]), ())
 
 
-def _refuse(image: Image, version: str, symbols: Symbols, unresolved: list[Unresolved]) -> None:
+def _refusal(image: Image, version: str, unresolved: list[Unresolved]) -> ColotraceError:
+    """Why a QEMU in which neither role could be resolved is refused: no COLO, or one that was not understood."""
     reasons = "; ".join(f"{item.what}: {item.reason}" for item in unresolved)
-    if symbols.find("qemu_loadvm_state_main") and not symbols.find("colo_flush_ram_cache"):
-        reasons = f"colo_flush_ram_cache is not in it; {reasons}"
-    elif symbols.find("replication_do_checkpoint_all") and symbols.find(SKELETONS[0].root):
-        if not any("exchanges no" in item.reason for item in unresolved):
-            raise PlanError(
-                f"{image.path} (QEMU {version}) has COLO, but its call sites were not found: {reasons}",
-                "Run colotrace inspect on it and report what it prints.",
-            )
-    raise NoColoError(
+    if image.has_text(COLO_TEXT):
+        return PlanError(
+            f"{image.path} is QEMU {version} with COLO in it, but its call sites were not found: {reasons}",
+            "Nothing can be timed in it. Please report what colotrace inspect prints.",
+        )
+    return NoColoError(
         f"{image.path} is QEMU {version} without COLO: {reasons}",
         "COLO is built in unless QEMU was configured with --disable-replication.",
     )

@@ -101,7 +101,9 @@ class RoleResolver:
         for message in self._messages:
             if message.number is None and message.messenger is not Messenger.RECEIVE:
                 self.unresolved.append(
-                    Unresolved(role, f"{message.messenger.value} at {message.call.address:#x}", "its number is not clear")
+                    Unresolved(
+                        role, f"{message.messenger.value} at {message.call.address:#x}", "its number is not clear"
+                    )
                 )
 
     def _entry(self, step: Step) -> _Site | str:
@@ -159,9 +161,7 @@ class RoleResolver:
         if sink is None:
             self._give_up(steps, "the loop's top was not found")
             return
-        segment = Segment(
-            self._function, self._address(start), self._address(sink), self._blocked(start, sink)
-        )
+        segment = Segment(self._function, self._address(start), self._address(sink), self._blocked(start, sink))
         if not segment.connected:
             self._give_up(steps, f"no path leads from the {start} to the {sink}")
             if end is not None:

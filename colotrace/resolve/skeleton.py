@@ -21,6 +21,8 @@ PUT_VALUE, GET_VALUE = "qemu_put_be64", "qemu_get_be64"
 COLO_EXIT = "qapi_event_send_colo_exit"
 VM_START = "vm_start"
 MESSAGE_TABLE = "COLOMessage_lookup"
+COLO_TEXT = b"Can't send COLO message"
+"""An error text of colo.c: in every binary that has COLO, whatever names it has lost."""
 
 
 class StepKind(enum.Enum):

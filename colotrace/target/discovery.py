@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 from dataclasses import dataclass
@@ -35,7 +36,7 @@ def looks_like_qemu(exe: str) -> bool:
 
 def vm_name(arguments: list[str]) -> str | None:
     """The VM's name from QEMU's command line: -name NAME or -name guest=NAME,..."""
-    for flag, value in zip(arguments, arguments[1:], strict=False):
+    for flag, value in itertools.pairwise(arguments):
         if flag in ("-name", "--name"):
             for at, part in enumerate(value.replace(",,", "\0").split(",")):
                 key, equals, text = part.partition("=")

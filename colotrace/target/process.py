@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import ctypes as ct
 import errno
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from colotrace.errors import PermissionsError, TargetError
+from colotrace.errors import GET_PRIVILEGES, PermissionsError, TargetError
 
+_libc = ct.CDLL(None, use_errno=True)
+
+
+class _IoVec(ct.Structure):
+    """struct iovec."""
+
+    _fields_ = (("base", ct.c_void_p), ("length", ct.c_size_t))
+
+
+_libc.process_vm_readv.restype = ct.c_ssize_t
+_libc.process_vm_readv.argtypes = (
+    ct.c_int, ct.POINTER(_IoVec), ct.c_ulong, ct.POINTER(_IoVec), ct.c_ulong, ct.c_ulong,
+)  # fmt: skip
 _PAGE = os.sysconf("SC_PAGESIZE")
 
 
@@ -126,13 +140,17 @@ class Process:
         )
 
     def read_memory(self, address: int, size: int) -> bytes:
-        """Bytes of its memory. Raises TargetError if it is gone or has nothing there, PermissionsError if forbidden."""
-        try:
-            with open(f"/proc/{self.pid}/mem", "rb", buffering=0) as memory:
-                memory.seek(address)
-                return memory.read(size)
-        except (OSError, ValueError, OverflowError) as error:
-            raise self._error(error, f"read its memory at {address:#x}") from error
+        """Bytes of its memory. Raises TargetError if it is gone or has nothing there, PermissionsError if forbidden.
+
+        By process_vm_readv(2), which asks for CAP_SYS_PTRACE only; /proc/PID/mem also asks to be its owner.
+        """
+        buffer = ct.create_string_buffer(size)
+        local, remote = _IoVec(ct.addressof(buffer), size), _IoVec(address, size)
+        got = _libc.process_vm_readv(self.pid, ct.byref(local), 1, ct.byref(remote), 1, 0)
+        if got != size:
+            number = ct.get_errno() if got < 0 else errno.EFAULT
+            raise self._error(OSError(number, os.strerror(number)), f"read its memory at {address:#x}")
+        return buffer.raw
 
     def _identity(self) -> Identity:
         start = parse_start_time(self._read("stat"))
@@ -153,7 +171,7 @@ class Process:
         if number in (errno.EACCES, errno.EPERM):
             return PermissionsError(
                 f"may not {doing}: process {self.pid} belongs to somebody else, and CAP_SYS_PTRACE is missing",
-                "Run it with sudo, or give the interpreter the capability (see README, Privileges).",
+                GET_PRIVILEGES,
             )
         if number == errno.ENOENT and os.path.exists(f"/proc/{self.pid}"):
             return TargetError(f"process {self.pid} has no binary: it is a kernel thread or a zombie")

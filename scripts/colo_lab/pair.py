@@ -38,9 +38,10 @@ LOOK_S = 0.1
 class ColoPair:
     """Two QEMUs and, unless `start_colo=False`, COLO between them with at least one checkpoint done.
 
-    `say` gets progress lines; `check` is called where the bring-up waits, and may raise to break it off. Without `start_colo` both VMs run, ready for `start_colo()` later: the way to have a
-    tracer armed before COLO begins. Raises LabError; nothing is left behind then either. Start it from the thread that
-    will outlive it: the kernel kills the QEMUs when the thread that started them ends.
+    `say` gets progress lines; `check` is called where the bring-up waits, and may raise to break it off. Without
+    `start_colo` both VMs run, ready for `start_colo()` later: the way to have a tracer armed before COLO begins. Raises
+    LabError; nothing is left behind then either. Start it from the thread that will outlive it: the kernel kills the
+    QEMUs when the thread that started them ends.
     """
 
     def __init__(

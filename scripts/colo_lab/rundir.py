@@ -1,10 +1,10 @@
-"""The lab's run directory: sockets, logs, the firmware. It is gone afterwards, even if the lab is killed with SIGKILL."""
+"""The lab's run directory: sockets, logs, firmware. It is gone afterwards, even if the lab is killed with SIGKILL."""
 
 from __future__ import annotations
 
 import os
+import secrets
 import subprocess
-import tempfile
 from pathlib import Path
 
 from .confine import RUN_PARENT
@@ -17,7 +17,7 @@ class RunDirectory:
     def __init__(self) -> None:
         # Short, as a unix socket's path ends at 107 bytes.
         parent = RUN_PARENT if os.access(RUN_PARENT, os.W_OK) else Path("/tmp")
-        self.path = Path(tempfile.mkdtemp(prefix="colo-lab-", dir=parent))
+        self.path = parent / f"colo-lab-{secrets.token_hex(6)}"
         reading, self._writing = os.pipe()
         self._janitor = subprocess.Popen(
             ["/bin/sh", "-c", 'read -r _; exec rm -rf -- "$1"', "colo-lab-janitor", str(self.path)],
@@ -28,6 +28,7 @@ class RunDirectory:
             start_new_session=True,  # Ctrl-C is not for it
         )
         os.close(reading)
+        self.path.mkdir(mode=0o700)  # only now, so that there is no moment without somebody to remove it
 
     def __truediv__(self, name: str) -> Path:
         return self.path / name

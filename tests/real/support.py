@@ -1,4 +1,4 @@
-"""Helpers of the real tests: the CLI as a process, QMP as a witness with a clock, and what probes could leave behind."""
+"""Helpers of the real tests: the CLI as a process, QMP as a witness with a clock, and what probes may leave behind."""
 
 from __future__ import annotations
 

@@ -20,7 +20,9 @@ def check_run(lines: list[dict[str, Any]], pid: int, role: Role) -> None:
     records = [line for line in of_type(lines, "checkpoint") if line["pid"] == pid]
     done = [record for record in records if record["outcome"] == "completed"]
     assert len(done) >= COUNT
-    assert [r["sequence"] for r in records] == list(range(records[0]["sequence"], records[0]["sequence"] + len(records)))
+    assert [r["sequence"] for r in records] == list(
+        range(records[0]["sequence"], records[0]["sequence"] + len(records))
+    )
     assert {record["role"] for record in records} == {role.value}
     phases = [phase for phase in ROLE_PHASES[role] if phase is not Phase.INIT]
     for record in done:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
 from colo_lab.pair import ColoPair
 from support import colotrace_running, json_lines, of_type, wait_for
+
+ON_A_SOCKET = {"44", "45", "46", "47"}
+"""sendto, recvfrom, sendmsg and recvmsg on x86-64."""
 
 
 def test_the_secondary_takes_over(make_pair: Callable[..., ColoPair], tmp_path: Path) -> None:
@@ -32,21 +37,50 @@ def test_the_secondary_takes_over(make_pair: Callable[..., ColoPair], tmp_path: 
 
 
 def test_the_primary_goes_on_alone(make_pair: Callable[..., ColoPair], tmp_path: Path) -> None:
+    """The secondary stands still, so that the primary hangs in a checkpoint; then it dies, and that checkpoint aborts."""
     pair = make_pair(dirty_mib=8, delay_ms=100)
     output = tmp_path / "run.jsonl"
+
+    def seen(text: str) -> bool | None:
+        return (output.exists() and text in output.read_text()) or None
+
     with colotrace_running("attach", "--pid", pair.primary.pid, "--output", output, "--json") as run:
-        wait_for("a checkpoint", lambda: output.exists() and '"completed"' in output.read_text() or None)
+        wait_for("a checkpoint", lambda: seen('"completed"'))
+        os.kill(pair.secondary.pid, signal.SIGSTOP)
+        wait_for("a checkpoint that hangs", lambda: in_transaction(pair.primary.pid) or None)
         pair.secondary.kill()
-        wait_for("COLO's end", lambda: '"event":"colo-exit"' in output.read_text() or None)
+        wait_for("COLO's end", lambda: seen('"event":"colo-exit"'))
         pair.primary.execute("x-colo-lost-heartbeat")
-        wait_for("the takeover", lambda: '"event":"takeover"' in output.read_text() or None)
+        wait_for("the takeover", lambda: seen('"event":"takeover"'))
         run.terminate()
         assert run.wait(30) == 0
     lines = json_lines(output.read_text())
     notes = {note["event"]: note for note in of_type(lines, "note")}
     assert notes["colo-exit"]["role"] == notes["colo-exit"]["mode"] == "primary"
+    assert notes["colo-exit"]["reason"] in ("request", "error")
+    records = of_type(lines, "checkpoint")
+    aborted = [record for record in records if record["outcome"] == "aborted"]
+    assert len(aborted) == 1 and aborted[0] == records[-1]
+    assert aborted[0]["aborted_in"] in ("stat", "ram", "put", "recv", "load")
+    assert aborted[0]["total_ns"] is None and aborted[0]["missing"]["total_ns"] == "the checkpoint was aborted"
     (summary,) = of_type(lines, "summary")
-    assert summary["aborted"] == len([r for r in of_type(lines, "checkpoint") if r["outcome"] == "aborted"])
+    assert summary["aborted"] == 1
+    completed = [record for record in records if record["outcome"] == "completed"]
+    assert summary["checkpoints"] == len(completed), "an aborted checkpoint is in no average"
+    info = summary["roles"]["primary"]["info_checkpoint"]
+    assert info["tot_time"] == sum(record["total_ns"] for record in completed)
+
+
+def in_transaction(pid: int) -> bool:
+    """Whether a thread of the process sleeps on a socket: the COLO thread, waiting for its peer."""
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        try:
+            number = (thread / "syscall").read_text().split()[0]
+        except (OSError, IndexError):
+            continue
+        if number in ON_A_SOCKET:
+            return True
+    return False
 
 
 def test_the_targets_end_ends_the_run(make_pair: Callable[..., ColoPair]) -> None:

@@ -11,7 +11,7 @@ QMP_RESOLUTION_NS = 1000
 
 
 def test_qmp_agrees(pair: ColoPair) -> None:
-    """As many RESUMEs as checkpoints, and every STOP and RESUME between the two call sites that enclose its emission."""
+    """As many RESUMEs as checkpoints, and every STOP and RESUME between the two call sites that enclose it."""
     before = read_clock()
     with QmpWitness(pair.primary.qmp_path) as primary, QmpWitness(pair.secondary.qmp_path) as secondary:
         run = colotrace("attach", "--pid", pair.primary.pid, pair.secondary.pid, "-n", 40, "--json")

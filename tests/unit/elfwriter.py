@@ -75,7 +75,7 @@ class ElfWriter:
     machine: int = EM_X86_64
     kind: int = ET_DYN
     skew: int = 0
-    """Added to all file offsets, in pages: with 0, offsets still differ from addresses where the addresses leave gaps."""
+    """Added to all file offsets, in pages; offsets differ from addresses even without it."""
     build_id: bytes | None = BUILD_ID
     section_headers: bool = True
     dynsym: list[Symbol] = field(default_factory=list)
@@ -108,7 +108,9 @@ class ElfWriter:
         """R_X86_64_GLOB_DAT: the slot holds the address of an imported function."""
         self._dynamic.append((slot, GLOB_DAT, name, 0))
 
-    def plt(self, address: int, slots: int, names: list[str], *, endbr: bool = True, bnd: bool = False) -> dict[str, int]:
+    def plt(
+        self, address: int, slots: int, names: list[str], *, endbr: bool = True, bnd: bool = False
+    ) -> dict[str, int]:
         """Adds .plt stubs of 16 bytes for imported functions, and their slots' relocations; name -> stub."""
         asm, stubs = Assembler(address), {}
         for n, name in enumerate(names):
@@ -201,8 +203,8 @@ class ElfWriter:
 def _symbols(symbols: list[Symbol], names: Strings) -> bytes:
     data = bytes(24)
     for symbol in symbols:
-        place = 1 if symbol.defined else 0
-        data += struct.pack("<IBBHQQ", names.add(symbol.name), 1 << 4 | symbol.kind, 0, place, symbol.value, symbol.size)
+        name, info, place = names.add(symbol.name), 1 << 4 | symbol.kind, int(symbol.defined)
+        data += struct.pack("<IBBHQQ", name, info, 0, place, symbol.value, symbol.size)
     return data
 
 

@@ -1,0 +1,132 @@
+"""A process made ready to be probed: its binary resolved, and its memory proven to hold the same code.
+
+Nothing here needs the kernel program; whatever is not proven is refused, because the VM comes first.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+
+from colotrace.checkpoint import Note
+from colotrace.errors import PlanError
+from colotrace.kernel import layout, preflight
+from colotrace.kernel.link import uprobe_consumers
+from colotrace.phases import Phase, Role
+from colotrace.resolve.plan import Probe, ProbePlan
+from colotrace.resolve.resolver import resolve
+from colotrace.target.discovery import vm_name
+from colotrace.target.process import Process
+from colotrace.target.sites import SiteState, site_states
+
+Plans = dict[tuple[int, int], ProbePlan]
+"""Plans by device and inode: several QEMUs of one file are resolved once."""
+
+
+@dataclass
+class AttachedTarget:
+    """One process with its probes armed."""
+
+    index: int
+    process: Process
+    plan: ProbePlan
+    bias: int
+    name: str | None
+    notes: list[Note] = field(default_factory=list)
+    role: Role | None = None
+    alive: bool = True
+    lost: bool = False
+    pidfd: int = -1
+    hits: int = 0
+    quiet_since: float = 0.0
+    quiet_told: float = 0.0
+
+    @property
+    def pid(self) -> int:
+        """The pid as this process sees it."""
+        return self.process.pid
+
+    @property
+    def probes(self) -> tuple[Probe, ...]:
+        """All its probes."""
+        return self.plan.probes
+
+
+def prepare(index: int, pid: int, plans: Plans) -> AttachedTarget:
+    """A target whose binary is resolved and whose memory holds the same code.
+
+    Raises TargetError, BinaryError, PlanError or PermissionsError.
+    """
+    process = Process(pid)
+    preflight.check_target(process)
+    file = (process.identity.device, process.identity.inode)
+    plan = plans.get(file)
+    if plan is None:
+        plan = plans[file] = resolve(process.exe)
+    if not any(quality for role in plan.roles.values() for quality in role.phases.values()):
+        raise PlanError(f"no phase of COLO can be timed in {process.exe_name()}", "See colotrace inspect on it.")
+    bias = process.load_bias([(plan.code_address, plan.code_offset)])
+    target = AttachedTarget(index, process, plan, bias, vm_name(process.command_line()))
+    _verify_sites(target)
+    return target
+
+
+def settings_of(target: AttachedTarget) -> layout.Target:
+    """What the kernel program must know of a target."""
+    settings = layout.Target()
+    if not preflight.pid_filter_is_sound():
+        settings.tgid = target.pid
+    counters = target.plan.ram_counters
+    for at, address in enumerate(counters.bytes_at):
+        settings.ram_bytes_at[at] = address + target.bias
+    for at, address in enumerate(counters.pages_at):
+        settings.ram_pages_at[at] = address + target.bias
+    for role, plan in target.plan.roles.items():
+        settings.expected[role.number] = layout.SEEN_BEGIN
+        for phase, quality in plan.phases.items():
+            if quality is not None and phase is not Phase.INIT:
+                settings.expected[role.number] |= 1 << phase.number - 1
+    return settings
+
+
+def _verify_sites(target: AttachedTarget) -> None:
+    """Refuses unless memory equals the file, but for int3s that are another tracer's uprobes."""
+    states = site_states(target.process, target.bias, target.probes)
+    different = [probe for probe, state in states.items() if state is SiteState.DIFFERENT]
+    if different:
+        raise PlanError(
+            f"the code of process {target.pid} differs from its file at {different[0].address:#x} "
+            f"({different[0].boundary.name}) and {len(different) - 1} more places",
+            "Nothing was armed. Has somebody patched it in memory?",
+        )
+    taken = [probe for probe, state in states.items() if state is SiteState.BREAKPOINT]
+    if not taken:
+        return
+    if target.process.status().get("TracerPid", "0") != "0":
+        raise PlanError(
+            f"a debugger is attached to process {target.pid} and has a breakpoint at {taken[0].address:#x}",
+            "Remove the breakpoint: the debugger would wipe a probe out again, or take it for its own.",
+        )
+    try:
+        known = {o for c in uprobe_consumers() if _same_file(c.path, target.process) for o in c.offsets}
+    except OSError as error:
+        raise PlanError(
+            f"{len(taken)} places in process {target.pid} hold a breakpoint; the kernel does not tell whose: {error}",
+            "End the other tracer, or run colotrace with CAP_SYS_ADMIN so that it may ask.",
+        ) from error
+    strange = [probe for probe in taken if probe.file_offset not in known]
+    if strange:
+        raise PlanError(
+            f"process {target.pid} has a breakpoint at {strange[0].address:#x} that is nobody's uprobe",
+            "Nothing was armed. It is a debugger's, or was left by one.",
+        )
+    message = f"{len(taken)} places in process {target.pid} are probed by another tracer as well; each hit costs more"
+    target.notes.append(Note("shared", message, target.pid))
+
+
+def _same_file(path: str, process: Process) -> bool:
+    try:
+        file = os.stat(path)
+    except OSError:
+        return path == process.exe_name().removesuffix(" (deleted)")
+    return (file.st_dev, file.st_ino) == (process.identity.device, process.identity.inode)

@@ -1,0 +1,45 @@
+"""Runs the lab and colotrace attach on a terminal of our own, and prints the live view's last picture as text."""
+
+from __future__ import annotations
+
+import os
+import pty
+import sys
+from pathlib import Path
+
+import pyte
+
+COLUMNS, LINES = 100, 40
+SCRIPTS = Path(__file__).resolve().parent
+LAST_LINE = "Ctrl-C ends with a summary"
+COMMAND = f'{SCRIPTS}/colotrace attach --pid "$COLO_PRIMARY_PID" --checkpoints 60'
+
+
+def main() -> None:
+    """Arguments go to the lab; by default an idle guest over TCP."""
+    lab = [str(SCRIPTS / "lab"), *(sys.argv[1:] or ["--transport", "tcp", "--dirty-mib", "8"]), "--", "sh", "-c", COMMAND]
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.environ |= {"TERM": "xterm-256color", "COLUMNS": str(COLUMNS), "LINES": str(LINES)}
+        os.execv(lab[0], lab)
+    screen = pyte.Screen(COLUMNS, LINES)
+    stream = pyte.ByteStream(screen)
+    picture: list[str] = []
+    while True:
+        try:
+            data = os.read(terminal, 65536)
+        except OSError:  # the terminal's other side is closed
+            break
+        if not data:
+            break
+        stream.feed(data)
+        if any(LAST_LINE in line for line in screen.display):
+            picture = [line.rstrip() for line in screen.display]
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    first = next(i for i, line in enumerate(picture) if "probes armed" in line)
+    last = next(i for i, line in enumerate(picture) if LAST_LINE in line)
+    print("\n".join(picture[first : last + 1]))
+    sys.exit(status)
+
+
+main()
