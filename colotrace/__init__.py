@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["Checkpoint", "Outcome", "Phase", "Role", "Session", "attach", "resolve"]
+__all__ = ["Checkpoint", "Outcome", "Phase", "Role", "Session", "attach"]
 
 _HOMES = {
     "Checkpoint": "colotrace.checkpoint",
@@ -18,13 +18,11 @@ _HOMES = {
     "Role": "colotrace.phases",
     "Session": "colotrace.session",
     "attach": "colotrace.session",
-    "resolve": "colotrace.resolve.resolver",
 }
 
 if TYPE_CHECKING:
     from colotrace.checkpoint import Checkpoint, Outcome
     from colotrace.phases import Phase, Role
-    from colotrace.resolve.resolver import resolve
     from colotrace.session import Session, attach
 
 

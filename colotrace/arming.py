@@ -13,7 +13,7 @@ from colotrace.errors import PlanError
 from colotrace.kernel import layout, preflight
 from colotrace.kernel.link import uprobe_consumers
 from colotrace.phases import Phase, Role
-from colotrace.resolve.plan import Probe, ProbePlan
+from colotrace.resolve.plan import Probe, ProbePlan, Quality
 from colotrace.resolve.resolver import resolve
 from colotrace.target.discovery import vm_name
 from colotrace.target.process import Process
@@ -31,6 +31,8 @@ class AttachedTarget:
     process: Process
     plan: ProbePlan
     bias: int
+    exe_fd: int
+    """The binary that the plan was made from; armed through this, so that an execve in between cannot matter."""
     name: str | None
     notes: list[Note] = field(default_factory=list)
     role: Role | None = None
@@ -51,6 +53,13 @@ class AttachedTarget:
         """All its probes."""
         return self.plan.probes
 
+    def close(self) -> None:
+        """Closes its descriptors; safe to call twice."""
+        for fd in (self.pidfd, self.exe_fd):
+            if fd >= 0:
+                os.close(fd)
+        self.pidfd = self.exe_fd = -1
+
 
 def prepare(index: int, pid: int, plans: Plans) -> AttachedTarget:
     """A target whose binary is resolved and whose memory holds the same code.
@@ -59,16 +68,41 @@ def prepare(index: int, pid: int, plans: Plans) -> AttachedTarget:
     """
     process = Process(pid)
     preflight.check_target(process)
-    file = (process.identity.device, process.identity.inode)
-    plan = plans.get(file)
-    if plan is None:
-        plan = plans[file] = resolve(process.exe)
-    if not any(quality for role in plan.roles.values() for quality in role.phases.values()):
-        raise PlanError(f"no phase of COLO can be timed in {process.exe_name()}", "See colotrace inspect on it.")
-    bias = process.load_bias([(plan.code_address, plan.code_offset)])
-    target = AttachedTarget(index, process, plan, bias, vm_name(process.command_line()))
-    _verify_sites(target)
+    exe_fd = process.open_exe()
+    try:
+        file = (process.identity.device, process.identity.inode)
+        plan = plans.get(file)
+        if plan is None:
+            plan = plans[file] = resolve(f"/proc/self/fd/{exe_fd}", process.exe_name())
+        bias = process.load_bias([(plan.code_address, plan.code_offset)])
+        target = AttachedTarget(index, process, plan, bias, exe_fd, vm_name(process.command_line()))
+        _verify_sites(target)
+    except BaseException:
+        os.close(exe_fd)
+        raise
+    target.notes += _limits(target)
     return target
+
+
+def _limits(target: AttachedTarget) -> list[Note]:
+    """What the reader of the figures must know from the start."""
+    notes = []
+    for role, plan in target.plan.roles.items():
+        unproven = {p.value: quality.value if quality else "not at all" for p, quality in plan.phases.items()}
+        unproven = {phase: how for phase, how in unproven.items() if how != Quality.EXACT.value}
+        if unproven:
+            message = (
+                f"as a {role.value}, process {target.pid} can be timed in part only: "
+                f"{', '.join(f'{phase} {how}' for phase, how in unproven.items())}; colotrace inspect says why"
+            )
+            notes.append(Note("partial-plan", message, target.pid, {"role": role.value, "phases": unproven}))
+    if not preflight.pid_filter_is_sound():
+        message = (
+            "this kernel's links cannot be confined to one process: every process that runs this QEMU binary pays for "
+            "the probes, and only the one asked for is counted"
+        )
+        notes.append(Note("unconfined", message, target.pid))
+    return notes
 
 
 def settings_of(target: AttachedTarget) -> layout.Target:
@@ -102,11 +136,6 @@ def _verify_sites(target: AttachedTarget) -> None:
     taken = [probe for probe, state in states.items() if state is SiteState.BREAKPOINT]
     if not taken:
         return
-    if target.process.status().get("TracerPid", "0") != "0":
-        raise PlanError(
-            f"a debugger is attached to process {target.pid} and has a breakpoint at {taken[0].address:#x}",
-            "Remove the breakpoint: the debugger would wipe a probe out again, or take it for its own.",
-        )
     try:
         known = {o for c in uprobe_consumers() if _same_file(c.path, target.process) for o in c.offsets}
     except OSError as error:

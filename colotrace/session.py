@@ -12,6 +12,7 @@ with one link. Nothing in the VM is stopped, and the kernel removes the probes h
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import time
@@ -44,18 +45,21 @@ class Session:
 
     def __init__(self, pids: tuple[int, ...], *, ring_bytes: int = DEFAULT_RING_BYTES) -> None:
         preflight.check_host()
-        plans: Plans = {}
-        self.targets = [prepare(index, pid, plans) for index, pid in enumerate(dict.fromkeys(pids))]
-        self._program = Program(ring_bytes, max_targets=max(1, len(self.targets)))
+        self.targets: list[AttachedTarget] = []
+        self._backlog: list[Event] = []
         self._stopped = False
         self._next_check = 0.0
-        self._backlog: list[Event] = [note for target in self.targets for note in target.notes]
-        try:
+        with contextlib.ExitStack() as undo:
+            plans: Plans = {}
+            for index, pid in enumerate(dict.fromkeys(pids)):
+                target = prepare(index, pid, plans)
+                undo.callback(target.close)
+                self.targets.append(target)
+                self._backlog += target.notes
+            self._program = undo.enter_context(Program(ring_bytes, max_targets=len(self.targets)))
             for target in self.targets:
                 self._arm(target)
-        except BaseException:
-            self.close()
-            raise
+            self._undo = undo.pop_all()
 
     def __enter__(self) -> Session:
         return self
@@ -128,16 +132,12 @@ class Session:
 
     def close(self) -> None:
         """Removes the probes and everything else in the kernel; safe to call twice."""
-        self._program.close()
-        for target in self.targets:
-            if target.pidfd >= 0:
-                os.close(target.pidfd)
-                target.pidfd = -1
+        self._undo.close()
 
     def _arm(self, target: AttachedTarget) -> None:
         self._program.set_target(target.index, settings_of(target))
         self._program.arm(
-            target.process.exe,
+            f"/proc/self/fd/{target.exe_fd}",
             target.pid if preflight.pid_filter_is_sound() else 0,
             [probe.file_offset for probe in target.probes],
             [probe.boundary.cookie(probe.role, target.index) for probe in target.probes],

@@ -16,8 +16,9 @@ COMMAND = f'{SCRIPTS}/colotrace attach --pid "$COLO_PRIMARY_PID" --checkpoints 6
 
 
 def main() -> None:
-    """Arguments go to the lab; by default an idle guest over TCP."""
-    lab = [str(SCRIPTS / "lab"), *(sys.argv[1:] or ["--transport", "tcp", "--dirty-mib", "8"]), "--", "sh", "-c", COMMAND]
+    """Arguments go to the lab; by default 8 MiB dirtied, over TCP."""
+    options = sys.argv[1:] or ["--transport", "tcp", "--dirty-mib", "8"]
+    lab = [str(SCRIPTS / "lab"), *options, "--", "sh", "-c", COMMAND]
     pid, terminal = pty.fork()
     if pid == 0:
         os.environ |= {"TERM": "xterm-256color", "COLUMNS": str(COLUMNS), "LINES": str(LINES)}

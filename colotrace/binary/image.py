@@ -59,12 +59,13 @@ class Section:
 class Image:
     """A mapped ELF file of a machine that colotrace knows. Use as a context manager, or close().
 
-    Raises BinaryError for what is not ELF, is truncated, or is of another architecture.
+    `name` is what messages call it, where the path says little (/proc/self/fd/7). Raises BinaryError for what is not
+    ELF, is truncated, or is of another architecture.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = str(path)
-        self._file: BinaryIO = _open(self.path)
+    def __init__(self, path: str | os.PathLike[str], name: str | None = None) -> None:
+        self.path = name or str(path)
+        self._file: BinaryIO = _open(str(path))
         try:
             self._data = _map(self._file, self.path)
             try:

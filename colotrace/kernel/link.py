@@ -89,10 +89,11 @@ class _LinkInfo(ct.Structure):
 
 @dataclass(frozen=True)
 class UprobeConsumer:
-    """Somebody's uprobes on a file: the path as the kernel gives it, and the file offsets."""
+    """Somebody's uprobes on a file: the path as the kernel gives it, the offsets in it, the process meant, if one."""
 
     path: str
     offsets: frozenset[int]
+    pid: int | None = None
 
 
 _libc = ct.CDLL(None, use_errno=True)
@@ -187,7 +188,7 @@ def _consumer(fd: int) -> UprobeConsumer | None:
         info.of.multi.path, info.of.multi.path_size = ct.addressof(path), len(path)
         info.of.multi.offsets, info.of.multi.count = ct.addressof(offsets), count
         _get_info(fd, info)
-        return UprobeConsumer(os.fsdecode(path.value), frozenset(offsets))
+        return UprobeConsumer(os.fsdecode(path.value), frozenset(offsets), info.of.multi.pid or None)
     if info.type == _LINK_TYPE_PERF_EVENT and info.of.perf.type in (_PERF_EVENT_UPROBE, _PERF_EVENT_UPROBE + 1):
         info = _LinkInfo()
         info.of.perf.file_name, info.of.perf.name_len = ct.addressof(path), len(path)

@@ -64,8 +64,19 @@ def pid_filter_is_sound() -> bool:
 
 
 def check_target(process: Process) -> None:
-    """Raises PlanError if the process must not be probed: the kernel's emulation of a call knows no shadow stack."""
-    if "shstk" in process.status().get("x86_Thread_features", ""):
+    """Raises PlanError if the process must not be probed now.
+
+    A debugger takes its breakpoints out of memory whenever the process stops and puts them back when it goes on, over
+    whatever stands there by then: a probe beside it is wiped out, or the instruction below is lost, and with it the VM.
+    And the kernel's emulation of a call knows no shadow stack.
+    """
+    status = process.status()
+    if status.get("TracerPid", "0") != "0":
+        raise PlanError(
+            f"process {process.pid} is being traced by process {status['TracerPid']} (a debugger, or strace)",
+            "Nothing was armed: its breakpoints and our probes would overwrite each other. Let it detach first.",
+        )
+    if "shstk" in status.get("x86_Thread_features", ""):
         raise PlanError(
             f"process {process.pid} runs with a user shadow stack, and an emulated call would break it",
             "Start QEMU without it (GLIBC_TUNABLES=glibc.cpu.x86_shstk=off).",

@@ -19,13 +19,13 @@ from colotrace.resolve.role import RoleResolver, make_probe
 from colotrace.resolve.skeleton import COLO_TEXT, SKELETONS, VM_START
 
 
-def resolve(path: str | os.PathLike[str]) -> ProbePlan:
-    """The plan for the QEMU binary at `path`.
+def resolve(path: str | os.PathLike[str], name: str | None = None) -> ProbePlan:
+    """The plan for the QEMU binary at `path`, which messages call `name`.
 
     Raises BinaryError for what is not a QEMU of a known machine, NoColoError for one without COLO, and PlanError for
     one with COLO in which nothing could be resolved.
     """
-    with Image(path) as image:
+    with Image(path, name) as image:
         return resolve_image(image)
 
 

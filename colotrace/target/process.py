@@ -95,6 +95,18 @@ class Process:
         except OSError:
             return self.exe
 
+    def open_exe(self) -> int:
+        """A descriptor of its binary; the caller closes it. Raises TargetError if it is not the one of `identity`."""
+        try:
+            fd = os.open(self.exe, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise self._error(error, "open its binary") from error
+        file = os.fstat(fd)
+        if (file.st_dev, file.st_ino) != (self.identity.device, self.identity.inode):
+            os.close(fd)
+            raise TargetError(f"process {self.pid} has just become another program", "Try again.")
+        return fd
+
     def is_same(self) -> bool:
         """Whether the pid still stands for the program it stood for when this object was made."""
         try:

@@ -64,7 +64,7 @@ def make_pair() -> Iterator[Callable[..., ColoPair]]:
 
 @pytest.fixture(autouse=True)
 def nothing_left() -> Iterator[None]:
-    """After every real test: no BPF link and no tracefs uprobe that was not there before."""
+    """After every real test: no BPF link on our VMs and no tracefs uprobe that was not there before."""
     before = leftovers()
     yield
     assert leftovers() == before

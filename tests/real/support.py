@@ -67,10 +67,18 @@ def of_type(lines: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
 
 
 def leftovers() -> tuple[int, str]:
-    """How many uprobe links the kernel holds, and tracefs' uprobes: what a tracer could leave behind."""
-    count = sum(1 for _ in links.uprobe_consumers())
+    """How many uprobe links the kernel holds on our own VMs, and tracefs' uprobes: what a tracer could leave behind."""
+    count = sum(1 for consumer in links.uprobe_consumers() if consumer.pid and is_child(consumer.pid))
     events = [Path(base, "uprobe_events") for base in ("/sys/kernel/tracing", "/sys/kernel/debug/tracing")]
     return count, "".join(path.read_text() for path in events if path.exists())
+
+
+def is_child(pid: int) -> bool:
+    """Whether a process was started by this one, as the lab's VMs are."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]) == os.getpid()
+    except OSError:
+        return False
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ def test_the_secondary_takes_over(make_pair: Callable[..., ColoPair], tmp_path: 
 
 
 def test_the_primary_goes_on_alone(make_pair: Callable[..., ColoPair], tmp_path: Path) -> None:
-    """The secondary stands still, so that the primary hangs in a checkpoint; then it dies, and that checkpoint aborts."""
+    """The secondary stands still, the primary hangs in a checkpoint; the secondary dies, and that checkpoint aborts."""
     pair = make_pair(dirty_mib=8, delay_ms=100)
     output = tmp_path / "run.jsonl"
 

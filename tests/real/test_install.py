@@ -1,4 +1,4 @@
-"""pip install into a venv that sees the system's bcc: works from any directory, with the BPF sources inside the wheel."""
+"""pip install into a venv that sees the system's bcc: works from any directory, the BPF sources in it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,8 @@ def test_capabilities_for_good(installed: Path, pair: ColoPair) -> None:
         directory.chmod(0o755)
     subprocess.run(["setcap", CAPABILITIES, str((installed / "python3").resolve())], check=True)
     nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--"]
-    command = [*nobody, installed / "python3", "-m", "colotrace", "attach", "--pid", pair.primary.pid, "-n", 2, "--json"]
+    attach = ["-m", "colotrace", "attach", "--pid", pair.primary.pid, "-n", 2, "--json"]
+    command = [*nobody, installed / "python3", *attach]
     run = subprocess.run(
         list(map(str, command)), capture_output=True, text=True, timeout=60, check=False, cwd="/"
     )  # fmt: skip

@@ -173,9 +173,7 @@ class ElfWriter:
             section.offset = len(out)
             out += section.data
         out += bytes(-len(out) % 8)
-        headers = [
-            (PT_LOAD, s.flags, s.offset, s.address, s.address, len(s.data), s.length(), _PAGE) for s in loads
-        ]
+        headers = [(PT_LOAD, s.flags, s.offset, s.address, s.address, len(s.data), s.length(), _PAGE) for s in loads]
         for section in sections:
             kind = {NOTE: PT_NOTE}.get(section.kind, PT_GNU_EH_FRAME if section.name == ".eh_frame_hdr" else 0)
             if kind:

@@ -1,0 +1,87 @@
+"""Names from .symtab and .dynsym: found twice is not found, and where each one came from."""
+
+from __future__ import annotations
+
+import pytest
+
+from colotrace.binary.symbols import Symbols
+from colotrace.errors import BinaryError
+
+from .decoding import image_of
+from .elfwriter import IFUNC, NOTYPE, OBJECT, ElfWriter
+from .elfwriter import Symbol as Row
+
+
+def symbols_of(dynsym: list[Row] | None = None, symtab: list[Row] | None = None) -> Symbols:
+    elf = ElfWriter(dynsym=dynsym or [], symtab=symtab or [])
+    elf.text(0x41000, b"\xc3")
+    with image_of(elf.build()) as image:
+        return Symbols(image)
+
+
+def test_one_of_a_name() -> None:
+    symbols = symbols_of([Row("a", 0x1000, 16), Row("b", 0x2000, 8, OBJECT), Row("c", 0x3000, 0, IFUNC)])
+    a, b, c = symbols.one("a"), symbols.one("b"), symbols.one("c")
+    assert a and (a.name, a.address, a.size, a.is_function, a.source) == ("a", 0x1000, 16, True, ".dynsym")
+    assert b and not b.is_function
+    assert c and c.is_function
+    assert symbols.one("d") is None and symbols.find("d") == []
+    assert symbols.sources == [".dynsym"]
+
+
+def test_two_of_a_name_are_not_one() -> None:
+    symbols = symbols_of(symtab=[Row("twice", 0x1000, 16), Row("twice", 0x2000, 16)])
+    assert symbols.one("twice") is None
+    assert [s.address for s in symbols.find("twice")] == [0x1000, 0x2000]
+    assert symbols.names_at(0x1000) == symbols.names_at(0x2000) == ["twice"]
+
+
+def test_the_same_symbol_in_both_tables_is_one() -> None:
+    symbols = symbols_of([Row("both", 0x1000, 16)], [Row("both", 0x1000, 16), Row("local", 0x2000, 4)])
+    both = symbols.one("both")
+    assert both is not None and both.source == ".symtab"
+    assert symbols.names_at(0x1000) == ["both"] and symbols.names_at(0x2000) == ["local"]
+    assert symbols.sources == [".symtab", ".dynsym"]
+
+
+def test_two_tables_that_differ_are_ambiguous() -> None:
+    symbols = symbols_of([Row("moved", 0x1000)], [Row("moved", 0x1010)])
+    assert symbols.one("moved") is None and len(symbols.find("moved")) == 2
+
+
+def test_two_names_of_one_address() -> None:
+    symbols = symbols_of([Row("name", 0x1000, 16), Row("alias", 0x1000, 16), Row("data", 0x1000, 8, OBJECT)])
+    assert symbols.names_at(0x1000) == ["name", "alias"], "objects do not count"
+
+
+def test_zero_size_counts() -> None:
+    """Assembler code has symbols without a size."""
+    symbols = symbols_of([Row("sizeless", 0x1000, 0)])
+    found = symbols.one("sizeless")
+    assert found is not None and found.size == 0 and symbols.names_at(0x1000) == ["sizeless"]
+
+
+@pytest.mark.parametrize(
+    "row", [Row("import", defined=False), Row("label", 0x1000, 0, NOTYPE), Row("", 0x1000), Row("file", 0x1000, 0, 4)]
+)
+def test_what_is_no_function_and_no_object_is_left_out(row: Row) -> None:
+    symbols = symbols_of([row, Row("other", 0x2000)])
+    assert symbols.find(row.name) == [] and symbols.names_at(0x1000) == []
+    assert symbols.one("other") is not None
+
+
+def test_a_stripped_file() -> None:
+    symbols = symbols_of()
+    assert symbols.sources == [] and symbols.find("main") == []
+
+
+def test_a_table_cut_in_the_middle_of_a_row_is_damage() -> None:
+    elf = ElfWriter(dynsym=[Row("a", 0x1000), Row("b", 0x2000)])
+    elf.text(0x41000, b"\xc3")
+    data = bytearray(elf.build())
+    with image_of(bytes(data)) as image:
+        at = next(n for n, s in enumerate(image.sections) if s.name == ".dynsym")
+    place = int.from_bytes(data[40:48], "little") + 64 * at + 32  # sh_size
+    data[place : place + 8] = (24 * 2 + 23).to_bytes(8, "little")
+    with pytest.raises(BinaryError, match="damaged"), image_of(bytes(data)):
+        pass

@@ -1,0 +1,131 @@
+"""What a register holds before a call: constants and passed arguments, and None wherever the code leaves it open."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from colotrace.resolve.values import Value, register_before
+
+from .asm import Assembler
+from .decoding import TEXT, code_of
+
+Emit = Callable[[Assembler], object]
+
+
+def value(*emit: Emit, register: str = "rsi") -> Value | None:
+    """What the register holds before the call that is put behind the code."""
+    asm = Assembler(TEXT)
+    for one in emit:
+        one(asm)
+    call = asm.call("callee")
+    asm.ret()
+    asm.label("callee")
+    asm.ret()
+    with code_of(asm) as code:
+        return register_before(code, code.function(TEXT), call, register)
+
+
+def raw(data: str) -> Emit:
+    return lambda a: a.raw(data)
+
+
+@pytest.mark.parametrize(
+    ("emit", "expected"),
+    [
+        (lambda a: a.mov_imm("rsi", 5), Value(5)),
+        (lambda a: a.mov_imm("rsi", 0xFFFFFFFF), Value(0xFFFFFFFF)),
+        (lambda a: a.mov_imm64("rsi", 0x1122334455667788), Value(0x1122334455667788)),
+        (raw("48c7c6ffffffff"), Value(2**64 - 1)),  # mov $-1, %rsi
+        (lambda a: a.xor("rsi"), Value(0)),
+        (raw("4831f6"), Value(0)),
+        (lambda a: a.lea("rsi", "callee", 3), Value(TEXT + 7 + 5 + 1 + 3)),
+        (lambda a: a.mov("rsi", "rdx"), Value(0, "rdx")),
+        (lambda a: a.lea_base("rsi", "rdi", 40), Value(40, "rdi")),
+        (lambda a: a.nop(), Value(0, "rsi")),
+    ],
+    ids=["mov", "mov -1", "movabs", "mov sign", "xor", "xor64", "lea", "mov reg", "lea reg", "argument"],
+)
+def test_known(emit: Emit, expected: Value) -> None:
+    assert value(emit) == expected
+
+
+@pytest.mark.parametrize(
+    "data",
+    ["66be0500", "40b605", "31fe", "29f6", "be05000000ffc6", "be0500000083c601", "488b3424", "5e", "480f44f0", "89fe",
+     "4887fe", "488d343e", "488d7600", "0fb6f0", "be0500000040b607", "be05000000f7f6", "8d77054801ce"],
+    ids=["mov16", "mov8", "xor other", "sub", "inc", "add", "load", "pop", "cmov", "mov32 of an argument", "xchg",
+         "lea of two", "lea of itself is known", "movzx", "then mov8", "div leaves it", "lea then add"],
+)  # fmt: skip
+def test_open(data: str) -> None:
+    known = {"488d7600": Value(0, "rsi"), "be05000000f7f6": Value(5)}
+    assert value(raw(data)) == known.get(data)
+
+
+def test_through_other_registers_and_later_instructions() -> None:
+    assert value(
+        lambda a: a.mov_imm("rbp", 6), lambda a: a.mov("rbx", "rbp"), lambda a: a.nop(9), lambda a: a.mov("rsi", "rbx"),
+        lambda a: a.mov_imm("rdx", 1), lambda a: a.push("rax"),
+    ) == Value(6)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("register", "expected"), [("rbx", Value(3)), ("rbp", Value(3)), ("r12", Value(3)), ("rsi", None), ("r11", None)]
+)
+def test_calls_clobber_what_the_abi_says(register: str, expected: Value | None) -> None:
+    assert value(lambda a: a.mov_imm(register, 3), lambda a: a.call("callee"), register=register) == expected
+
+
+@pytest.mark.parametrize("register", ["rax", "rbx", "r10", "r15"])
+def test_what_is_no_argument_is_open_at_the_entry(register: str) -> None:
+    assert value(register=register) is None
+
+
+@pytest.mark.parametrize("register", ["rdi", "rsi", "rdx", "rcx", "r8", "r9"])
+def test_arguments_pass_through(register: str) -> None:
+    assert value(lambda a: a.nop(5), register=register) == Value(0, register)
+
+
+def joined(one: int, other: int) -> tuple[Emit, ...]:
+    """Two ways to the call, each with a number of its own."""
+
+    def emit(asm: Assembler) -> None:
+        asm.test("rdi")
+        asm.jcc8("e", "other")
+        asm.mov_imm("rsi", one)
+        asm.jmp8("join")
+        asm.label("other")
+        asm.mov_imm("rsi", other)
+        asm.label("join")
+
+    return (emit,)
+
+
+def test_ways_that_agree_and_ways_that_do_not() -> None:
+    assert value(*joined(4, 4)) == Value(4)
+    assert value(*joined(4, 5)) is None
+
+
+def test_a_value_set_in_a_loop_is_known_and_one_from_before_it_is_open() -> None:
+    def loop(asm: Assembler) -> None:
+        asm.mov_imm("rbx", 1)
+        asm.label("top")
+        asm.mov_imm("rsi", 2)
+        asm.test("rdi")
+        asm.jcc8("e", "top")
+
+    assert value(loop) == Value(2)
+    assert value(loop, register="rbx") is None
+
+
+def test_a_long_way_ends() -> None:
+    """A cascade of diamonds has 2**40 ways: the walk gives up instead."""
+
+    def cascade(asm: Assembler) -> None:
+        for n in range(40):
+            asm.jcc8("e", f"skip {n}")
+            asm.nop()
+            asm.label(f"skip {n}")
+
+    assert value(cascade) is None
