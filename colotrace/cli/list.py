@@ -13,6 +13,7 @@ from colotrace.cli import printable
 from colotrace.errors import ColotraceError, NoColoError
 from colotrace.resolve.resolver import resolve
 from colotrace.target.discovery import QemuProcess, list_qemus
+from colotrace.target.process import Process
 
 _EPILOG = """\b
 Examples:
@@ -28,28 +29,37 @@ def command(as_json: bool) -> None:
 
     Reading another user's process needs CAP_SYS_PTRACE; what may not be read is shown as unknown.
     """
-    rows = [_row(qemu) for qemu in list_qemus()]
+    binaries: dict[tuple[int, int], _Row] = {}
+    rows = [asdict(qemu) | _binary(qemu, binaries) for qemu in list_qemus()]
     if as_json:
         click.echo(json.dumps(rows, indent=2))
         return
     if not rows:
-        click.echo("no QEMU runs on this host, or none that this user may look at", err=True)
+        click.echo("no QEMU runs on this host", err=True)
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("PID", "NAME", "QEMU", "COLO", "ROLE"):
         table.add_column(column)
     for row in rows:
-        colo = {True: "yes", False: "no", None: f"unknown: {row['problem']}"}[row["colo"]]  # type: ignore[index]
+        version = str(row["qemu_version"] or "-").partition(" ")[0]
+        colo = {True: "yes", False: "no"}.get(row["colo"], f"unknown: {row['problem']}")
         role = f"{row['role']} ({row['role_evidence']})" if row["role"] else "-"
-        cells = (str(row["pid"]), row["name"] or "-", row["qemu_version"] or "-", colo, role)
-        table.add_row(*(printable(str(cell)) for cell in cells))
+        table.add_row(*(printable(str(cell)) for cell in (row["pid"], row["name"] or "-", version, colo, role)))
     Console(highlight=False, markup=False, soft_wrap=True).print(table)
 
 
-def _row(qemu: QemuProcess) -> dict[str, object]:
-    row: dict[str, object] = asdict(qemu) | {"qemu_version": None, "build_id": None, "colo": None, "problem": None}
+_Row = dict[str, object]
+
+
+def _binary(qemu: QemuProcess, known: dict[tuple[int, int], _Row]) -> _Row:
+    """What its binary tells; each file is looked at once."""
+    row: _Row = {"qemu_version": None, "build_id": None, "colo": None, "problem": None}
     try:
-        plan = resolve(f"/proc/{qemu.pid}/exe")
+        file = Process(qemu.pid).identity
+        if (file.device, file.inode) in known:
+            return known[file.device, file.inode]
+        known[file.device, file.inode] = row
+        plan = resolve(f"/proc/{qemu.pid}/exe", qemu.exe)
         row |= {"qemu_version": plan.qemu_version, "build_id": plan.build_id, "colo": True}
     except NoColoError as error:
         row |= {"colo": False, "problem": error.message}

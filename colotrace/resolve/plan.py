@@ -34,11 +34,11 @@ class Probe:
     proven: bool = True
 
     def as_json(self) -> dict[str, object]:
-        """The probe as an object of JSON types; addresses as hexadecimal text, as every disassembler prints them."""
+        """The probe as an object of JSON types; the address is unbiased, as in a disassembly of the file."""
         return {
             "boundary": self.boundary.name,
             "function": self.function,
-            "address": f"{self.address:#x}",
+            "address": self.address,
             "file_offset": self.file_offset,
             "instruction": self.instruction,
             "bytes": self.data.hex(),
@@ -97,8 +97,8 @@ class RamCounters:
     def as_json(self) -> dict[str, object]:
         """As an object of JSON types."""
         return {
-            "bytes": [f"{a:#x}" for a in self.bytes_at] or None,
-            "pages": [f"{a:#x}" for a in self.pages_at] or None,
+            "bytes_at": list(self.bytes_at) or None,
+            "pages_at": list(self.pages_at) or None,
             "evidence": self.evidence,
         }
 

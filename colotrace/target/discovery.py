@@ -8,8 +8,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from colotrace.errors import PermissionsError, TargetError
-from colotrace.target.process import Process
+from colotrace.errors import TargetError
 
 _NAME = re.compile(r"^(?:(?:xen-)?qemu-system-[\w.-]+|qemu-kvm|kvm)$")
 _COLO_THREADS = {
@@ -46,20 +45,24 @@ def vm_name(arguments: list[str]) -> str | None:
 
 
 def list_qemus() -> list[QemuProcess]:
-    """All processes whose binary is called like a QEMU system emulator, by pid; those that vanish are left out."""
+    """All processes whose binary is called like a QEMU system emulator, by pid; those that vanish are left out.
+
+    Where the binary may not be looked at (another user's process), the command line's first word stands for it.
+    """
     found = []
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
             continue
         try:
-            exe = os.readlink(entry / "exe")
+            arguments = (entry / "cmdline").read_text("utf-8", "replace").rstrip("\0").split("\0")
+            try:
+                exe = os.readlink(entry / "exe")
+            except PermissionError:
+                exe = arguments[0]
+            if looks_like_qemu(exe):
+                found.append(_describe(int(entry.name), exe, arguments))
         except OSError:
             continue
-        if looks_like_qemu(exe):
-            try:
-                found.append(_describe(Process(int(entry.name)), exe))
-            except (TargetError, PermissionsError):
-                continue
     return sorted(found, key=lambda qemu: qemu.pid)
 
 
@@ -74,12 +77,22 @@ def only_qemu() -> int:
     raise TargetError(f"{len(found)} QEMUs run on this host:\n{lines}", "Choose with --pid; several pids are welcome.")
 
 
-def _describe(process: Process, exe: str) -> QemuProcess:
-    arguments = process.command_line()
+def _describe(pid: int, exe: str, arguments: list[str]) -> QemuProcess:
     role = evidence = None
-    for thread in process.thread_names():
+    for thread in thread_names(pid):
         if thread in _COLO_THREADS:
             role, evidence = _COLO_THREADS[thread], f"it has a thread {thread}"
     if role is None and any(a in ("-incoming", "--incoming") for a in arguments):
         role, evidence = "secondary", "it was started with -incoming"
-    return QemuProcess(process.pid, vm_name(arguments), exe, role, evidence)
+    return QemuProcess(pid, vm_name(arguments), exe, role, evidence)
+
+
+def thread_names(pid: int) -> list[str]:
+    """The names of a process's threads, as far as they can be read."""
+    names = []
+    for thread in sorted(Path(f"/proc/{pid}/task").glob("*/comm")):
+        try:
+            names.append(thread.read_text("utf-8", "replace").strip())
+        except OSError:
+            continue
+    return names

@@ -126,16 +126,6 @@ class Process:
         """/proc/PID/maps."""
         return parse_maps(self._read("maps"))
 
-    def thread_names(self) -> list[str]:
-        """The names of its threads, as far as they can be read."""
-        names = []
-        for thread in sorted(Path(f"/proc/{self.pid}/task").glob("*/comm")):
-            try:
-                names.append(thread.read_text("utf-8", "replace").strip())
-            except OSError:
-                continue
-        return names
-
     def load_bias(self, segments: list[tuple[int, int]]) -> int:
         """What to add to the file's virtual addresses; `segments` are (address, file offset) of its code.
 
