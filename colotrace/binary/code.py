@@ -37,6 +37,9 @@ _NEVER_RETURN = frozenset(
     ]
 )
 
+_LOOPS = frozenset((x86_const.X86_INS_LOOP, x86_const.X86_INS_LOOPE, x86_const.X86_INS_LOOPNE))
+"""Conditional jumps that capstone does not group with the others."""
+
 
 class Kind(enum.Enum):
     """What an instruction does to control flow."""
@@ -238,7 +241,7 @@ def _kind(raw: capstone.CsInsn) -> Kind:
         return Kind.RETURN
     if raw.id == x86_const.X86_INS_JMP:
         return Kind.JUMP
-    if raw.group(capstone.CS_GRP_JUMP):
+    if raw.group(capstone.CS_GRP_JUMP) or raw.id in _LOOPS:
         return Kind.BRANCH
     if raw.id in (x86_const.X86_INS_UD2, x86_const.X86_INS_HLT, x86_const.X86_INS_INT3):
         return Kind.STOP

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import BinaryIO
 
 from elftools.common.exceptions import ELFError
+from elftools.construct.core import ConstructError
 from elftools.elf.elffile import ELFFile
 from elftools.elf.segments import NoteSegment
 
@@ -70,7 +71,15 @@ class Image:
             self._data = _map(self._file, self.path)
             try:
                 self._parse()
-            except (ELFError, struct.error, KeyError, ValueError, OverflowError, UnicodeDecodeError) as error:
+            except (
+                ELFError,
+                ConstructError,
+                struct.error,
+                KeyError,
+                ValueError,
+                OverflowError,
+                UnicodeDecodeError,
+            ) as error:
                 raise BinaryError(
                     f"{self.path} is a damaged ELF file: {error or type(error).__name__}", "Use an intact copy of it."
                 ) from error

@@ -26,6 +26,8 @@ class Relocations:
 
     def pointer_at(self, address: int) -> int | None:
         """The pointer that data at `address` will hold at run time, less the load bias."""
+        if not 0 <= address < 1 << 64:
+            return None
         row = _find_row(self._dynamic, struct.pack("<QQ", address, _R_X86_64_RELATIVE))
         if row is not None:
             return int(_RELA.unpack_from(self._dynamic, row)[2])

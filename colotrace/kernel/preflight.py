@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 from colotrace.errors import GET_PRIVILEGES, EnvironmentFault, PermissionsError, PlanError
@@ -22,11 +23,8 @@ def capabilities(status_text: str) -> set[str]:
 
 def kernel_version(release: str) -> tuple[int, int]:
     """(major, minor) of a kernel release such as 6.1.0-18-amd64; (0, 0) if it cannot be read."""
-    parts = release.split(".")
-    try:
-        return int(parts[0]), int("".join(c for c in parts[1] if c.isdigit()) or 0)
-    except (IndexError, ValueError):
-        return 0, 0
+    found = re.match(r"(\d+)(?:\.(\d+))?", release)
+    return (int(found[1]), int(found[2] or 0)) if found else (0, 0)
 
 
 def check_host() -> None:

@@ -28,6 +28,8 @@ def find_ram_counters(code: Code) -> RamCounters:
     absent = [name for name in wanted if name not in offsets]
     if absent:
         return RamCounters((), (), f"{_VISITOR} does not tell the offset of {', '.join(absent)}")
+    if len({offsets[name] for name in wanted}) < len(wanted):
+        return RamCounters((), (), f"{_VISITOR} puts two of {', '.join(wanted)} at one offset")
     used = _referenced(code, code.function(user.address))
     unused = [name for name in wanted if counters.address + offsets[name] not in used]
     if unused:

@@ -59,7 +59,7 @@ def straight_on(function: Function, start: int, *, skip_start: bool) -> Instruct
 
     None if the line ends first. With `skip_start` the instruction at `start` itself does not count.
     """
-    node = start
+    node, passed = start, {start}
     if not skip_start and function.instructions[node].emulated:
         return function.instructions[node]
     while True:
@@ -67,6 +67,9 @@ def straight_on(function: Function, start: int, *, skip_start: bool) -> Instruct
         if len(successors) != 1 or len(function.predecessors.get(successors[0], ())) != 1:
             return None
         node = successors[0]
+        if node in passed:
+            return None
+        passed.add(node)
         instruction = function.instructions.get(node)
         if instruction is None:
             return None

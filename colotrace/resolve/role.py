@@ -172,12 +172,18 @@ class RoleResolver:
         ordered = segment.unavoidable(calls)
         span = f"from the {start} to the {sink}"
         before, position, witnessed = start, 0, True
+        lost: Step | None = None
         for step in steps:
-            found = self._step(step, before, ordered[position:], calls, span)
+            if lost and step.kind in (StepKind.NEXT_CALL, StepKind.NEXT_BRANCH):
+                found: _Site | str = f"the {lost} before it was not found"
+            else:
+                found = self._step(step, before, ordered[position:], calls, span)
             if isinstance(found, str):
                 self._miss(step, found)
                 witnessed = witnessed and step.optional
+                lost = step
                 continue
+            lost = None
             self._sites[step] = found
             if found.instruction in ordered:
                 position = ordered.index(found.instruction) + 1

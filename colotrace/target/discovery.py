@@ -34,14 +34,15 @@ def looks_like_qemu(exe: str) -> bool:
 
 
 def vm_name(arguments: list[str]) -> str | None:
-    """The VM's name from QEMU's command line: -name NAME or -name guest=NAME,..."""
+    """The VM's name from QEMU's command line: -name NAME or -name guest=NAME,...; the last one counts, as in QEMU."""
+    name = None
     for flag, value in itertools.pairwise(arguments):
         if flag in ("-name", "--name"):
             for at, part in enumerate(value.replace(",,", "\0").split(",")):
                 key, equals, text = part.partition("=")
                 if (not equals and at == 0) or key == "guest":
-                    return (text if equals else key).replace("\0", ",") or None
-    return None
+                    name = (text if equals else key).replace("\0", ",")
+    return name or None
 
 
 def list_qemus() -> list[QemuProcess]:

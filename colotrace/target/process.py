@@ -42,7 +42,7 @@ class Mapping:
 def parse_maps(text: str) -> list[Mapping]:
     """The mappings in the text of /proc/PID/maps; lines that are none are left out."""
     mappings = []
-    for line in text.splitlines():
+    for line in text.split("\n"):  # a name may hold any other line separator
         fields = line.split(None, 5)
         try:
             start, _, end = fields[0].partition("-")
@@ -64,7 +64,7 @@ def parse_start_time(stat: str) -> int:
 
 def parse_status(text: str) -> dict[str, str]:
     """/proc/PID/status as a dictionary."""
-    return {key: value.strip() for key, _, value in (line.partition(":") for line in text.splitlines())}
+    return {key: value.strip() for key, _, value in (line.partition(":") for line in text.split("\n"))}
 
 
 @dataclass(frozen=True)
