@@ -41,7 +41,7 @@ struct totals_key {
 BPF_ARRAY(targets, struct target, MAX_TARGETS);
 BPF_ARRAY(probe_lost, __u32, MAX_TARGETS); /* user space found a probe gone: nothing is completed any more */
 BPF_ARRAY(blank, struct thread_state, 1); /* zeros: the state is too large for the stack */
-BPF_TABLE("lru_hash", __u64, struct thread_state, threads, 1024);
+BPF_HASH(threads, __u64, struct thread_state, 1024);
 BPF_HASH(totals, struct totals_key, struct totals, MAX_TARGETS * 2);
 BPF_RINGBUF_OUTPUT(events, RING_PAGES);
 
@@ -135,6 +135,7 @@ static __always_inline void close_record(struct thread_state *state, struct targ
 {
 	struct checkpoint_record *record = &state->record;
 	__u32 expected = target->expected[state->role & 1 ? 1 : 2];
+	__u32 all = target->parts[state->role & 1 ? 1 : 2];
 	__u64 parts = 0;
 	int i, index = record->header.target;
 	__u32 *lost = probe_lost.lookup(&index);
@@ -147,8 +148,14 @@ static __always_inline void close_record(struct thread_state *state, struct targ
 			if (record->seen & 1u << i)
 				parts += record->phase_ns[i];
 		}
-		record->other_ns = record->total_ns - parts;
+		if ((record->seen & all) == all) {
+			record->seen |= SEEN_OTHER;
+			record->other_ns = record->total_ns - parts;
+		}
 	}
+	/* a lost probe, or a transaction that had succeeded and whose end was not heard: not QEMU's failure but ours */
+	if (outcome == OUTCOME_ABORTED && (record->seen & SEEN_COMPLETE || !lost || *lost))
+		outcome = OUTCOME_INCOMPLETE;
 	if (outcome == OUTCOME_COMPLETED &&
 	    ((record->seen & expected) != expected || !(record->seen & SEEN_TOTAL) ||
 	     !(record->seen & SEEN_COMPLETE) || !lost || *lost))
@@ -235,14 +242,18 @@ int on_boundary(struct pt_regs *ctx)
 
 	sums = totals.lookup_or_try_init(&key, &no_totals);
 	zeros = blank.lookup(&zero);
-	if (!sums || !zeros)
+	if (!sums || !zeros) {
+		__sync_fetch_and_add(&target->lost_events, 1);
 		return 0;
+	}
 	state = threads.lookup(&thread);
 	if (!state || state->role != role) {
 		threads.update(&thread, zeros);
 		state = threads.lookup(&thread);
-		if (!state)
+		if (!state) {
+			__sync_fetch_and_add(&target->lost_events, 1);
 			return 0;
+		}
 		state->role = role;
 		state->record.header = header;
 		state->record.header.kind = KIND_CHECKPOINT;
@@ -260,8 +271,10 @@ int on_boundary(struct pt_regs *ctx)
 	if (opens) {
 		state->open_phase = opens;
 		state->phase_begin_ns = now;
-		if (opens == PHASE_INIT)
+		if (opens == PHASE_INIT) {
 			state->init_ns[2] = 0;
+			target->exit_ns = 0; /* COLO has begun again: nobody takes over any more */
+		}
 	}
 	if (mark == 1)
 		state->init_ns[2] = now;
@@ -299,8 +312,9 @@ int on_boundary(struct pt_regs *ctx)
 	if (effects & EFFECT_TRANSACTION_END && state->in_transaction)
 		close_record(state, target, sums, OUTCOME_COMPLETED, now);
 	if (effects & EFFECT_COLO_EXIT) {
-		target->exit_ns = now;
 		target->exit_role = role;
+		COMPILER_BARRIER(); /* another thread's takeover() looks at exit_ns first */
+		target->exit_ns = now;
 		send_small(target, &record->header, KIND_COLO_EXIT, now, (__u32)PT_REGS_PARM1(ctx),
 			   (__u32)PT_REGS_PARM2(ctx));
 		threads.delete(&thread);

@@ -40,6 +40,7 @@
 #define SEEN_DEVICE_BYTES (1u << 19)
 #define SEEN_RAM (1u << 20)
 #define SEEN_TOTAL (1u << 21)
+#define SEEN_OTHER (1u << 22) /* only if all phases were seen: else their time would hide in it */
 
 #define KIND_CHECKPOINT 1
 #define KIND_INIT 2 /* times[0] begin, [1] end, [2] READY or 0 */
@@ -110,10 +111,10 @@ struct target {
 	__u64 tgid; /* 0: the link's own pid filter decides */
 	__u64 ram_bytes_at[2]; /* addresses in the process of u64s whose sum counts bytes; 0 for none */
 	__u64 ram_pages_at[2];
-	__u32 expected[3]; /* per role number: the phases that a completed checkpoint must show */
-	__u32 reserved;
+	__u32 expected[3]; /* per role number: the `seen` bits that a completed checkpoint must have */
+	__u32 parts[3]; /* per role number: the phases that make up a total */
 	__u64 hits;
-	__u64 lost_events; /* of the small kind */
+	__u64 lost_events; /* of the small kind, or hits for which a map had no room */
 	__u64 exit_ns; /* not 0: COLO has exited and nobody has taken over yet */
 	__u64 exit_role;
 };

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from colotrace.checkpoint import Note
 from colotrace.errors import PlanError
 from colotrace.kernel import layout, preflight
-from colotrace.kernel.link import uprobe_consumers
-from colotrace.phases import Phase, Role
+from colotrace.kernel.consumers import uprobe_consumers
+from colotrace.phases import OUTSIDE_TOTAL, Phase, Role
 from colotrace.resolve.plan import Probe, ProbePlan, Quality
 from colotrace.resolve.resolver import resolve
 from colotrace.target.discovery import vm_name
@@ -33,12 +33,13 @@ class AttachedTarget:
     bias: int
     exe_fd: int
     """The binary that the plan was made from; armed through this, so that an execve in between cannot matter."""
+    pidfd: int
     name: str | None
     notes: list[Note] = field(default_factory=list)
     role: Role | None = None
+    armed: bool = False
     alive: bool = True
     lost: bool = False
-    pidfd: int = -1
     hits: int = 0
     quiet_since: float = 0.0
     quiet_told: float = 0.0
@@ -68,17 +69,21 @@ def prepare(index: int, pid: int, plans: Plans) -> AttachedTarget:
     """
     process = Process(pid)
     preflight.check_target(process)
-    exe_fd = process.open_exe()
+    pidfd = process.open_pidfd()
+    exe_fd = -1
     try:
+        exe_fd = process.open_exe()
         file = (process.identity.device, process.identity.inode)
         plan = plans.get(file)
         if plan is None:
             plan = plans[file] = resolve(f"/proc/self/fd/{exe_fd}", process.exe_name())
         bias = process.load_bias([(plan.code_address, plan.code_offset)])
-        target = AttachedTarget(index, process, plan, bias, exe_fd, vm_name(process.command_line()))
+        target = AttachedTarget(index, process, plan, bias, exe_fd, pidfd, vm_name(process.command_line()))
         _verify_sites(target)
     except BaseException:
-        os.close(exe_fd)
+        for fd in (pidfd, exe_fd):
+            if fd >= 0:
+                os.close(fd)
         raise
     target.notes += _limits(target)
     return target
@@ -118,8 +123,11 @@ def settings_of(target: AttachedTarget) -> layout.Target:
     for role, plan in target.plan.roles.items():
         settings.expected[role.number] = layout.SEEN_BEGIN
         for phase, quality in plan.phases.items():
+            bit = 1 << phase.number - 1
             if quality is not None and phase is not Phase.INIT:
-                settings.expected[role.number] |= 1 << phase.number - 1
+                settings.expected[role.number] |= bit
+            if phase not in OUTSIDE_TOTAL:
+                settings.parts[role.number] |= bit
     return settings
 
 
@@ -137,7 +145,7 @@ def _verify_sites(target: AttachedTarget) -> None:
     if not taken:
         return
     try:
-        known = {o for c in uprobe_consumers() if _same_file(c.path, target.process) for o in c.offsets}
+        known = other_uprobes(target.process)
     except OSError as error:
         raise PlanError(
             f"{len(taken)} places in process {target.pid} hold a breakpoint; the kernel does not tell whose: {error}",
@@ -146,16 +154,21 @@ def _verify_sites(target: AttachedTarget) -> None:
     strange = [probe for probe in taken if probe.file_offset not in known]
     if strange:
         raise PlanError(
-            f"process {target.pid} has a breakpoint at {strange[0].address:#x} that is nobody's uprobe",
-            "Nothing was armed. It is a debugger's, or was left by one.",
+            f"process {target.pid} has a breakpoint at {strange[0].address:#x}, and the kernel knows no uprobe there",
+            "Nothing was armed. A debugger has left it, or a tracer without a BPF program has set it.",
         )
     message = f"{len(taken)} places in process {target.pid} are probed by another tracer as well; each hit costs more"
     target.notes.append(Note("shared", message, target.pid))
+
+
+def other_uprobes(process: Process) -> set[int]:
+    """The file offsets in a process's binary that have uprobes, whoever set them. Raises OSError if we may not ask."""
+    return {offset for one in uprobe_consumers() if _same_file(one.path, process) for offset in one.offsets}
 
 
 def _same_file(path: str, process: Process) -> bool:
     try:
         file = os.stat(path)
     except OSError:
-        return path == process.exe_name().removesuffix(" (deleted)")
+        return path.removesuffix(" (deleted)") == process.exe_name().removesuffix(" (deleted)")
     return (file.st_dev, file.st_ino) == (process.identity.device, process.identity.inode)

@@ -9,12 +9,15 @@
       EnvironmentFault     7   this kernel or installation cannot do it: bcc missing, uprobes off, lockdown
       QmpError             8   a QMP socket that does not answer as one
       NothingSeenError     9   the run ended and fewer checkpoints were completed than were asked for
+      OutputError         10   a file, or standard output, cannot be written
 
 1 is left to unexpected errors and 2 to wrong usage, as click does. A run that Ctrl-C or SIGTERM ended has done its
 work: 0.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 GET_PRIVILEGES = (
     "Either run it with sudo, or give a user's shell the ambient capabilities: `sudo setpriv --reuid $UID --regid $UID "
@@ -48,7 +51,11 @@ class BinaryError(ColotraceError):
 
 
 class NoColoError(BinaryError):
-    """The file is a QEMU without COLO in it."""
+    """The file is a QEMU without COLO in it. `facts` is what is known of it, by the names of ProbePlan.as_json()."""
+
+    def __init__(self, message: str, remedy: str | None = None, facts: Mapping[str, object] | None = None) -> None:
+        super().__init__(message, remedy)
+        self.facts = dict(facts or {})
 
 
 class PlanError(ColotraceError):
@@ -73,6 +80,12 @@ class QmpError(ColotraceError):
     """A QMP socket cannot be used."""
 
     exit_code = 8
+
+
+class OutputError(ColotraceError):
+    """A file, or standard output, cannot be written."""
+
+    exit_code = 10
 
 
 class NothingSeenError(ColotraceError):

@@ -13,12 +13,12 @@ with one link. Nothing in the VM is stopped, and the kernel removes the probes h
 from __future__ import annotations
 
 import contextlib
-import os
 import select
 import time
+from collections import deque
 from collections.abc import Iterator
 
-from colotrace.arming import AttachedTarget, Plans, prepare, settings_of
+from colotrace.arming import AttachedTarget, Plans, other_uprobes, prepare, settings_of
 from colotrace.checkpoint import Checkpoint, CheckpointTotals, ColoExit, Event, InitDone, Note, Outcome, Takeover
 from colotrace.errors import PermissionsError, TargetError
 from colotrace.kernel import layout, preflight
@@ -45,8 +45,9 @@ class Session:
 
     def __init__(self, pids: tuple[int, ...], *, ring_bytes: int = DEFAULT_RING_BYTES) -> None:
         preflight.check_host()
+        preflight.check_confinement()
         self.targets: list[AttachedTarget] = []
-        self._backlog: list[Event] = []
+        self._backlog: deque[Event] = deque()
         self._stopped = False
         self._next_check = 0.0
         with contextlib.ExitStack() as undo:
@@ -73,18 +74,24 @@ class Session:
 
     def events(self) -> Iterator[Event]:
         """Checkpoints, and everything else worth knowing, as they come; stops as iteration does."""
-        while not self.ended:
-            yield from self.receive()
-        yield from self.receive(0)
+        while self._fill(POLL_TIMEOUT_MS) or not self.ended:
+            while self._backlog:  # one at a time: a consumer may leave the loop, and come back
+                yield self._backlog.popleft()
 
     def receive(self, timeout_ms: int = POLL_TIMEOUT_MS) -> list[Event]:
         """What has come since the last call; waits at most `timeout_ms` if there is nothing yet."""
+        self._fill(timeout_ms)
+        events = list(self._backlog)
+        self._backlog.clear()
+        return events
+
+    def _fill(self, timeout_ms: int) -> bool:
+        """Puts what has come into the backlog; whether there is anything in it now."""
         waits = not (self._backlog or self.ended)
         self._receive(self._program.poll(timeout_ms) if waits else self._program.drain())
         if not self.ended:
             self._check()
-        events, self._backlog = self._backlog, []
-        return events
+        return bool(self._backlog)
 
     @property
     def ended(self) -> bool:
@@ -97,7 +104,8 @@ class Session:
 
     def detach(self) -> None:
         """Removes all probes now; what has been recorded can still be iterated and summed up."""
-        self._program.disarm()
+        for target in self.targets:
+            self._disarm(target)
         self._stopped = True
 
     def totals(self, pid: int) -> dict[Role, CheckpointTotals]:
@@ -137,13 +145,14 @@ class Session:
     def _arm(self, target: AttachedTarget) -> None:
         self._program.set_target(target.index, settings_of(target))
         self._program.arm(
+            target.index,
             f"/proc/self/fd/{target.exe_fd}",
             target.pid if preflight.pid_filter_is_sound() else 0,
             [probe.file_offset for probe in target.probes],
             [probe.boundary.cookie(probe.role, target.index) for probe in target.probes],
         )
+        target.armed = True
         target.quiet_since = time.monotonic()
-        target.pidfd = os.pidfd_open(target.pid)
         if not target.process.is_same():
             raise TargetError(
                 f"process {target.pid} has become another program while the probes were armed", "Try again."
@@ -165,15 +174,55 @@ class Session:
 
     def _check(self) -> None:
         now = time.monotonic()
-        if now < self._next_check:
-            return
-        self._next_check = now + CHECK_INTERVAL_S
+        due = now >= self._next_check
+        if due:
+            self._next_check = now + CHECK_INTERVAL_S
         for target in self.targets:
             if target.alive:
-                self._check_target(target, now)
+                try:
+                    self._check_traced(target)
+                    if due and target.alive:
+                        self._check_target(target, now)
+                except (TargetError, PermissionsError):
+                    continue  # it is just ending; the next look tells
+
+    def _check_traced(self, target: AttachedTarget) -> None:
+        """Gets out of a debugger's way, before it has had the time to set a breakpoint over one of our probes."""
+        tracer = target.process.tracer()
+        if tracer:
+            self._disarm(target)
+            target.alive = False
+            message = (
+                f"process {tracer} (a debugger, or strace) traces process {target.pid} now; the probes are removed, "
+                "because its breakpoints and ours would overwrite each other. Attach again when it has gone"
+            )
+            self._backlog.append(Note("traced", message, target.pid))
+
+    def _disarm(self, target: AttachedTarget) -> None:
+        """Removes a target's probes, and says so if something is left in its code."""
+        if not target.armed:
+            return
+        target.armed = False
+        self._program.disarm(target.index)
+        try:
+            states = site_states(target.process, target.bias, target.probes)
+        except (TargetError, PermissionsError):
+            return  # it has ended
+        left = [probe for probe, state in states.items() if state is not SiteState.CLEAN]
+        if left:
+            with contextlib.suppress(OSError):  # without CAP_SYS_ADMIN nobody tells whose they are
+                others = other_uprobes(target.process)
+                left = [probe for probe in left if probe.file_offset not in others]
+        if left:
+            where = ", ".join(f"{p.boundary.name} at {p.address:#x}" for p in left)
+            message = (
+                f"the probes are removed, but the code of process {target.pid} still differs from its file: {where}. "
+                "Another tracer's probe is harmless; a debugger's breakpoint may kill the VM when it is deleted"
+            )
+            self._backlog.append(Note("code-differs", message, target.pid))
 
     def _check_target(self, target: AttachedTarget, now: float) -> None:
-        if select.select([target.pidfd], [], [], 0)[0]:
+        if _has_ended(target.pidfd):
             target.alive = False
             self._backlog.append(Note("target-exited", f"process {target.pid} has ended", target.pid))
             return
@@ -181,10 +230,7 @@ class Session:
             target.alive = False
             self._backlog.append(Note("target-changed", f"process {target.pid} now runs another program", target.pid))
             return
-        try:
-            self._check_sites(target)
-        except (TargetError, PermissionsError):
-            return  # it is just ending; the next look tells
+        self._check_sites(target)
         self._check_silence(target, now)
 
     def _check_sites(self, target: AttachedTarget) -> None:
@@ -230,6 +276,13 @@ def attach(*pids: int, ring_bytes: int = DEFAULT_RING_BYTES) -> Session:
     BinaryError, PlanError, PermissionsError or EnvironmentFault (colotrace.errors); then nothing has been left armed.
     """
     return Session(pids or (only_qemu(),), ring_bytes=ring_bytes)
+
+
+def _has_ended(pidfd: int) -> bool:
+    """Whether the process behind a pidfd has ended."""
+    poll = select.poll()  # select(2) cannot take descriptors from 1024 on
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _role_note(target: AttachedTarget, role: Role) -> Note:

@@ -9,14 +9,15 @@ from pathlib import Path
 
 import pyte
 
-COLUMNS, LINES = 100, 40
+COLUMNS, LINES = int(os.environ.get("COLUMNS", 100)), int(os.environ.get("LINES", 40))
 SCRIPTS = Path(__file__).resolve().parent
 LAST_LINE = "Ctrl-C ends with a summary"
-COMMAND = f'{SCRIPTS}/colotrace attach --pid "$COLO_PRIMARY_PID" --checkpoints 60'
+PIDS = {"": "$COLO_PRIMARY_PID", "both": "$COLO_PRIMARY_PID $COLO_SECONDARY_PID"}[os.environ.get("PIDS", "")]
+COMMAND = f"{SCRIPTS}/colotrace attach --pid {PIDS} --checkpoints 60"
 
 
 def main() -> None:
-    """Arguments go to the lab; by default 8 MiB dirtied, over TCP."""
+    """Arguments go to the lab; by default 8 MiB dirtied, over TCP. COLUMNS, LINES: the size; PIDS=both: both sides."""
     options = sys.argv[1:] or ["--transport", "tcp", "--dirty-mib", "8"]
     lab = [str(SCRIPTS / "lab"), *options, "--", "sh", "-c", COMMAND]
     pid, terminal = pty.fork()

@@ -8,6 +8,7 @@ capstone decodes; the rules for which instructions the kernel emulates are the k
 from __future__ import annotations
 
 import enum
+import functools
 from dataclasses import dataclass, field
 
 import capstone
@@ -39,6 +40,9 @@ _NEVER_RETURN = frozenset(
 
 _LOOPS = frozenset((x86_const.X86_INS_LOOP, x86_const.X86_INS_LOOPE, x86_const.X86_INS_LOOPNE))
 """Conditional jumps that capstone does not group with the others."""
+_STOPS = frozenset(
+    (x86_const.X86_INS_UD0, x86_const.X86_INS_UD1, x86_const.X86_INS_UD2, x86_const.X86_INS_HLT, x86_const.X86_INS_INT3)
+)
 
 
 class Kind(enum.Enum):
@@ -50,7 +54,7 @@ class Kind(enum.Enum):
     """A conditional jump."""
     RETURN = "return"
     STOP = "stop"
-    """ud2, hlt, int3."""
+    """ud0, ud1, ud2, hlt, int3."""
     PLAIN = "plain"
 
 
@@ -112,6 +116,7 @@ class Function:
     indirect: list[int] = field(default_factory=list)
     undecoded: list[int] = field(default_factory=list)
 
+    @functools.cached_property
     def calls(self) -> list[Instruction]:
         """Its calls, and its jumps into other named functions, by address."""
         return sorted(
@@ -243,6 +248,6 @@ def _kind(raw: capstone.CsInsn) -> Kind:
         return Kind.JUMP
     if raw.group(capstone.CS_GRP_JUMP) or raw.id in _LOOPS:
         return Kind.BRANCH
-    if raw.id in (x86_const.X86_INS_UD2, x86_const.X86_INS_HLT, x86_const.X86_INS_INT3):
+    if raw.id in _STOPS:
         return Kind.STOP
     return Kind.PLAIN

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from typing import Any
 
 import click
 
 from colotrace import __version__
-from colotrace.errors import ColotraceError
+from colotrace.errors import ColotraceError, OutputError
+from colotrace.text import printable
 
 _COMMANDS = {
     "attach": "colotrace.cli.attach",
@@ -28,6 +30,7 @@ Exit codes:
   7  this kernel or installation cannot do it: bcc missing, uprobes off, lockdown
   8  a QMP socket does not answer
   9  fewer checkpoints completed than were asked for
+  10 a file, or standard output, cannot be written
 """
 
 
@@ -35,7 +38,7 @@ class _Commands(click.Group):
     """Imports a command's file when the command is used, so that --help stays quick."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_COMMANDS)
+        return [*_COMMANDS]  # in this package `list` is a command's module
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
@@ -44,23 +47,45 @@ class _Commands(click.Group):
         return command
 
     def invoke(self, ctx: click.Context) -> Any:
+        _open_standard_streams()
         try:
             return super().invoke(ctx)
         except ColotraceError as error:
             print_error(error)
             ctx.exit(error.exit_code)
+        except BrokenPipeError:  # the reader has had enough (| head): no error of ours, and nothing more to say
+            hush()
+            ctx.exit(0)
+        except OSError as error:
+            print_error(OutputError(f"cannot write: {error.strerror or error}", "Is the disk full?"))
+            hush()
+            ctx.exit(OutputError.exit_code)
+
+
+def hush() -> None:
+    """Sends what is still to be printed to nowhere: standard output cannot take it."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.close(nowhere)
+
+
+def _open_standard_streams() -> None:
+    """Puts /dev/null where a caller has closed descriptors 0 to 2, as C programs do, before another file takes them."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        if getattr(sys, name) is None:
+            fd = os.open(os.devnull, os.O_RDWR)
+            if fd != number:
+                os.dup2(fd, number)
+                os.close(fd)
+            setattr(sys, name, os.fdopen(number, mode, closefd=False))
 
 
 def print_error(error: ColotraceError) -> None:
     """What is wrong and what to do about it, on standard error."""
-    click.echo(f"colotrace: {printable(error.message)}", err=True)
-    if error.remedy:
-        click.echo(f"  {printable(error.remedy)}", err=True)
-
-
-def printable(text: str) -> str:
-    """Text from outside (names of VMs and files) without control characters, so that it cannot steer a terminal."""
-    return "".join(c if c.isprintable() or c in "\n\t" else f"\\x{ord(c):02x}" for c in text)
+    for indent, text in (("colotrace: ", error.message), ("  ", error.remedy or "")):
+        for line in text.splitlines():
+            click.echo(f"{indent}{printable(line)}", err=True)
+            indent = "  "
 
 
 @click.command(cls=_Commands, epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})

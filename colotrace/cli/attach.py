@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import signal
 import sys
-import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import FrameType
 
 import click
 from rich.console import Console
 
 from colotrace.checkpoint import Checkpoint, Event
-from colotrace.cli import lines, printable
+from colotrace.cli import hush, lines
 from colotrace.cli.live import LiveView
 from colotrace.cli.options import QMP, SEED_COMPATIBLE, pids_given
 from colotrace.cli.series import RoleSeries
+from colotrace.cli.stopping import Stopper
 from colotrace.cli.tables import summary_view, title
-from colotrace.errors import ColotraceError, NothingSeenError
+from colotrace.errors import ColotraceError, NothingSeenError, OutputError
 from colotrace.phases import Role
 from colotrace.qmp.client import query_migrate
 from colotrace.session import Session, attach
 from colotrace.summary import TargetSummary
+from colotrace.text import printable
 
 _EPILOG = """\b
 Examples:
@@ -63,72 +60,92 @@ def command(
         if len({*pids, *more_pids}) > 1:
             raise click.UsageError("--qmp names the socket of one QEMU; give one --pid with it")
         query_migrate(qmp)  # a socket that does not answer is better known before the run than after it
-    run = _Run(attach(*pids, *more_pids), checkpoints, as_json, output, qmp, seed_compatible)
-    with run:
-        if armed_file:
-            Path(armed_file).touch()
-        with stopping(run.session, duration):
-            run.follow()
-        run.finish()
+    with Stopper(duration) as stopper, _Outputs(output, armed_file) as outputs:
+        with attach(*pids, *more_pids) as session:
+            stopper.watch(session)
+            run = _Run(session, outputs, checkpoints, as_json, qmp, seed_compatible)
+            try:
+                run.begin()
+                run.follow()
+            except BrokenPipeError:  # the reader has had enough (| head): as good as Ctrl-C
+                stopper.interrupted = True
+                hush()
+            summaries = run.finish()
+        if checkpoints and not stopper.interrupted:
+            _judge(summaries, checkpoints)
+
+
+class _Outputs:
+    """The files that a run was told to write, made sure of before anything is armed."""
+
+    def __init__(self, output: str | None, armed_file: str | None) -> None:
+        self._armed_file = Path(armed_file) if armed_file else None
+        if self._armed_file and not self._armed_file.parent.is_dir():
+            raise OutputError(f"cannot create {armed_file}: there is no directory {self._armed_file.parent}")
+        self.lines = lines.LineFile(output) if output else None
+
+    def __enter__(self) -> _Outputs:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        if self.lines:
+            self.lines.close()
+
+    def say_armed(self) -> None:
+        """Creates the armed file."""
+        if self._armed_file:
+            self._armed_file.touch()
 
 
 class _Run:
     """One run of the command: where its lines go, what it has seen, when it is over."""
 
     def __init__(
-        self, session: Session, checkpoints: int | None, as_json: bool, output: str | None, qmp: str | None,
+        self, session: Session, outputs: _Outputs, checkpoints: int | None, as_json: bool, qmp: str | None,
         seed_compatible: bool,
     ) -> None:  # fmt: skip
-        self.session = session
+        self._session, self._outputs = session, outputs
         self._wanted, self._as_json, self._qmp, self._seed_compatible = checkpoints, as_json, qmp, seed_compatible
-        self._console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+        self._console = _Console(highlight=False, soft_wrap=not sys.stdout.isatty())
         self._series: dict[tuple[int, Role], RoleSeries] = {}
         self._done: dict[int, int] = {target.pid: 0 for target in session.targets}
         self._view: LiveView | None = None
-        try:
-            self._file = lines.LineFile(output) if output else None
-        except ColotraceError:
-            session.close()
-            raise
 
-    def __enter__(self) -> _Run:
-        for target in self.session.targets:
-            line = lines.attached_json(target)
-            self._emit(line)
+    def begin(self) -> None:
+        """Says what is armed."""
+        for target in self._session.targets:
+            self._emit(lines.attached_json(target))
             if not self._as_json:
-                text = f"{title(target.name, target.pid)}: QEMU {printable(target.plan.qemu_version)}, "
-                self._say(f"{text}{len(target.probes)} probes armed")
-        return self
-
-    def __exit__(self, *_exception: object) -> None:
-        self.session.close()
-        if self._file:
-            self._file.close()
+                text = f"{title(target.name, target.pid)}: QEMU {target.plan.qemu_version}"
+                self._say(f"{text}, {len(target.probes)} probes armed")
+        self._outputs.say_armed()
 
     def follow(self) -> None:
         """Shows and writes what happens until the run is over."""
-        if self._as_json or not sys.stdout.isatty():
-            while not self.session.ended:
-                self._take(self.session.receive())
-            return
-        with LiveView(self._console, self.session, self._series) as self._view:
-            while not self.session.ended:
-                self._take(self.session.receive())
-                self._view.refresh()
+        live = not self._as_json and sys.stdout.isatty()
+        view = LiveView(self._console, self._session, self._series) if live else None
+        with view or contextlib.nullcontext():
+            self._view = view
+            while not self._session.ended:
+                self._take(self._session.receive())
+                if self._wanted and self._enough(self._wanted):
+                    self._session.detach()
+                if view:
+                    view.refresh()
         self._view = None
 
-    def finish(self) -> None:
-        """Removes the probes, writes what was still under way, and sums up. Raises NothingSeenError."""
-        self.session.detach()
-        self._take(self.session.receive(0))
-        summaries = self.session.summaries()
-        if self._qmp and summaries:
+    def finish(self) -> list[TargetSummary]:
+        """Removes the probes, writes what was still under way, and sums up."""
+        self._session.detach()
+        self._take(self._session.receive(0))
+        summaries = self._session.summaries()
+        if self._qmp:
             summaries[0] = replace(summaries[0], info=self._migration_info(self._qmp))
         for summary in summaries:
             self._emit({"type": "summary", **summary.as_json(seed_compatible=self._seed_compatible)})
             if not self._as_json:
                 self._console.print(summary_view(summary, self._series))
-        self._judge(summaries)
+        return summaries
 
     def _migration_info(self, path: str) -> dict[str, object] | None:
         try:
@@ -136,17 +153,6 @@ class _Run:
         except ColotraceError as error:
             self._say(f"{error.message}; the summary is without `info`")
             return None
-
-    def _judge(self, summaries: list[TargetSummary]) -> None:
-        if was_interrupted():
-            return
-        short = [s for s in summaries if s.checkpoints < (self._wanted or 1)]
-        if short:
-            seen = ", ".join(f"{s.checkpoints} in pid {s.pid}" for s in short)
-            raise NothingSeenError(
-                f"fewer checkpoints completed than asked for: {seen}; {self._wanted or 1} wanted",
-                "The notes above say what was in the way.",
-            )
 
     def _take(self, events: list[Event]) -> None:
         for event in events:
@@ -159,23 +165,19 @@ class _Run:
                 self._say(f"note: {lines.as_note(event).message}")
 
     def _checkpoint(self, checkpoint: Checkpoint) -> None:
-        self._series.setdefault(
-            (checkpoint.pid, checkpoint.role), RoleSeries(checkpoint.pid, checkpoint.role)
-        ).add(checkpoint)  # fmt: skip
+        key = (checkpoint.pid, checkpoint.role)
+        self._series.setdefault(key, RoleSeries(*key)).add(checkpoint)
         if not self._as_json and not self._view:
             self._console.print(lines.checkpoint_line(checkpoint), markup=False)
         self._done[checkpoint.pid] += checkpoint.completed
-        if self._wanted and not self.session.ended and self._enough():
-            self.session.detach()
 
-    def _enough(self) -> bool:
+    def _enough(self, wanted: int) -> bool:
         """Whether every process that is still there has had its checkpoints."""
-        alive = [target.pid for target in self.session.targets if target.alive]
-        return all(self._done[pid] >= (self._wanted or 0) for pid in alive)
+        return all(self._done[target.pid] >= wanted for target in self._session.targets if target.alive)
 
     def _emit(self, line: dict[str, object]) -> None:
-        if self._file:
-            self._file.write(line)
+        if self._outputs.lines:
+            self._outputs.lines.write(line)
         if self._as_json:
             click.echo(lines.json_line(line))
 
@@ -183,37 +185,19 @@ class _Run:
         click.echo(f"colotrace: {printable(text)}", err=True)
 
 
-_interrupted = threading.Event()
+class _Console(Console):
+    """rich would end the process itself when the reader has gone; the command has its own way of ending."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
 
 
-def was_interrupted() -> bool:
-    """Whether a signal, or a closed pipe, ended the last run."""
-    return _interrupted.is_set()
-
-
-@contextlib.contextmanager
-def stopping(session: Session, duration: float | None) -> Iterator[None]:
-    """Ends the session at the deadline, and at SIGINT, SIGTERM or SIGHUP; a second signal ends the process at once."""
-
-    def stop(number: int, _frame: FrameType | None) -> None:
-        signal.signal(number, signal.SIG_DFL)
-        _interrupted.set()
-        session.stop()
-
-    _interrupted.clear()
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    timer = threading.Timer(duration, session.stop) if duration else None
-    if timer:
-        timer.daemon = True
-        timer.start()
-    try:
-        yield
-    except BrokenPipeError:  # the reader has had enough (| head)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        _interrupted.set()
-        session.stop()
-    finally:
-        if timer:
-            timer.cancel()
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def _judge(summaries: list[TargetSummary], wanted: int) -> None:
+    """Raises NothingSeenError if a process has not had its checkpoints."""
+    short = [s for s in summaries if s.checkpoints < wanted]
+    if short:
+        seen = ", ".join(f"{s.checkpoints} in pid {s.pid}" for s in short)
+        raise NothingSeenError(
+            f"fewer checkpoints completed than asked for: {seen}; {wanted} wanted",
+            "The notes say what was in the way.",
+        )

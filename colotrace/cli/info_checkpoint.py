@@ -7,8 +7,8 @@ import json
 import click
 
 from colotrace.checkpoint import Checkpoint
-from colotrace.cli.attach import stopping, was_interrupted
 from colotrace.cli.options import QMP, SEED_COMPATIBLE
+from colotrace.cli.stopping import Stopper
 from colotrace.errors import NothingSeenError
 from colotrace.qmp.client import query_migrate
 from colotrace.session import attach
@@ -39,13 +39,13 @@ def command(pid: int | None, checkpoints: int, duration: float | None, qmp: str 
     """
     if qmp:
         query_migrate(qmp)  # a socket that does not answer is better known before the run than after it
-    with attach(*([pid] if pid else [])) as session:
+    with Stopper(duration) as stopper, attach(*([pid] if pid else [])) as session:
+        stopper.watch(session)
         done = 0
-        with stopping(session, duration):
-            for event in session.events():
-                done += isinstance(event, Checkpoint) and event.completed
-                if done >= checkpoints:
-                    session.detach()
+        for event in session.events():
+            done += isinstance(event, Checkpoint) and event.completed
+            if done >= checkpoints:
+                session.detach()
         session.detach()
         summary = session.summaries()[0]
     if not summary.checkpoints:
@@ -56,5 +56,5 @@ def command(pid: int | None, checkpoints: int, duration: float | None, qmp: str 
     for name, reason in answer.missing.items():
         click.echo(f"colotrace: {name} is null: {reason}", err=True)
     click.echo(json.dumps(answer.as_json(seed_compatible=seed_compatible), indent=2))
-    if done < checkpoints and not was_interrupted():
-        raise NothingSeenError(f"{done} checkpoints completed, {checkpoints} were asked for")
+    if summary.checkpoints < checkpoints and not stopper.interrupted:
+        raise NothingSeenError(f"{summary.checkpoints} checkpoints completed, {checkpoints} were asked for")

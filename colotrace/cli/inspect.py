@@ -8,11 +8,11 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from colotrace.cli import printable
 from colotrace.errors import NoColoError
 from colotrace.resolve.plan import Probe, ProbePlan, Quality, RolePlan
 from colotrace.resolve.resolver import resolve
 from colotrace.target.process import Process
+from colotrace.text import printable
 
 _EPILOG = """\b
 Examples:
@@ -37,9 +37,7 @@ def command(path: str | None, pid: int | None, as_json: bool) -> None:
         plan = resolve(path if path is not None else Process(pid or 0).exe)
     except NoColoError as error:
         if as_json:
-            click.echo(
-                json.dumps({"path": path or f"/proc/{pid}/exe", "colo": False, "error": error.message}, indent=2)
-            )
+            click.echo(json.dumps(error.facts | {"error": error.message}, indent=2))
         raise
     if as_json:
         click.echo(json.dumps(plan.as_json(), indent=2))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import time
@@ -9,7 +10,7 @@ from collections.abc import Mapping
 
 from colotrace.checkpoint import Checkpoint, ColoExit, Event, InitDone, Note, Takeover
 from colotrace.cli.units import size_text, time_text
-from colotrace.errors import ColotraceError
+from colotrace.errors import OutputError
 from colotrace.phases import OUTSIDE_TOTAL, ROLE_PHASES, Phase
 from colotrace.session import AttachedTarget
 
@@ -97,7 +98,7 @@ def checkpoint_line(checkpoint: Checkpoint) -> str:
 class LineFile:
     """A file of JSON lines, each written by one write(2), so that a killed tracer leaves whole lines behind.
 
-    Created readable by its owner only, and never through a symbolic link. Raises ColotraceError if it cannot be.
+    Created readable by its owner only, and never through a symbolic link. Raises OutputError if it cannot be.
     """
 
     def __init__(self, path: str) -> None:
@@ -105,15 +106,20 @@ class LineFile:
         try:
             self._fd = os.open(path, flags, 0o600)
         except OSError as error:
-            raise ColotraceError(f"cannot write {path}: {error.strerror}", "Choose another --output.") from error
+            reason = "it is a symbolic link" if error.errno == errno.ELOOP else error.strerror
+            raise OutputError(f"cannot write {path}: {reason}", "Choose another --output.") from error
         self._path = path
 
     def write(self, line: Mapping[str, object]) -> None:
         """Appends one object."""
+        data = json_line(line).encode() + b"\n"
         try:
-            os.write(self._fd, json_line(line).encode() + b"\n")
+            written = os.write(self._fd, data)
+            if written < len(data):  # the disk is full: take the torn line back
+                os.ftruncate(self._fd, os.fstat(self._fd).st_size - written)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
-            raise ColotraceError(f"cannot write {self._path}: {error.strerror}", "Is the disk full?") from error
+            raise OutputError(f"cannot write {self._path}: {error.strerror}", "Is the disk full?") from error
 
     def close(self) -> None:
         """Closes the file."""

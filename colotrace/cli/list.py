@@ -9,11 +9,11 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from colotrace.cli import printable
 from colotrace.errors import ColotraceError, NoColoError
 from colotrace.resolve.resolver import resolve
 from colotrace.target.discovery import QemuProcess, list_qemus
 from colotrace.target.process import Process
+from colotrace.text import printable
 
 _EPILOG = """\b
 Examples:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from colotrace.checkpoint import CheckpointTotals
-from colotrace.cli import printable
-from colotrace.cli.series import RoleSeries, is_part_of_total, sparkline
+from colotrace.cli.series import ROWS, RoleSeries, is_part_of_total, sparkline
 from colotrace.cli.units import size_text, time_text
 from colotrace.phases import Phase, Role
 from colotrace.summary import TargetSummary, info_checkpoint
+from colotrace.text import printable
 
 SPARK_WIDTH = 30
+SHORTEST_SPARK = 8
+FIGURES_WIDTH = 66
+"""What a live table needs without its spark line, in columns."""
+COMPACT_WIDTH = 30
+"""What a role needs in the compact table."""
 
 
 def mean_of(totals: CheckpointTotals, row: str) -> float | None:
@@ -28,18 +33,16 @@ def mean_of(totals: CheckpointTotals, row: str) -> float | None:
     return totals.mean_ns(Phase(row))
 
 
-def phase_table(totals: CheckpointTotals, series: RoleSeries, *, live: bool) -> Table:
-    """One role's phases: last, mean, p50, p99, max, share of the total, and in the live view a spark line."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("phase")
-    for name in (["last"] if live else []) + ["mean", "p50", "p99", "max"]:
+def phase_table(totals: CheckpointTotals, series: RoleSeries, *, live: bool, width: int = 80) -> Table:
+    """One role's phases: mean, p50, p99, max, share of the total; live also the last, and a spark line if it fits."""
+    spark = min(SPARK_WIDTH, width - FIGURES_WIDTH) if live else 0
+    table = _table()
+    for name in [*(["last"] if live else []), "mean", "p50", "p99", "max"]:
         table.add_column(name, justify="right", no_wrap=True, min_width=7)
-    table.add_column("share", justify="right", no_wrap=True)
-    if live:
-        table.add_column(f"last {SPARK_WIDTH}", no_wrap=True)
-    largest = max(
-        (row for row in series.rows if is_part_of_total(row)), key=lambda row: mean_of(totals, row) or 0, default=""
-    )
+    table.add_column("share", justify="right", no_wrap=True, min_width=6)
+    if spark >= SHORTEST_SPARK:
+        table.add_column(f"last {spark}", no_wrap=True)
+    largest = _largest(totals, series)
     for row, values in series.rows.items():
         mean = mean_of(totals, row)
         share = ""
@@ -48,11 +51,42 @@ def phase_table(totals: CheckpointTotals, series: RoleSeries, *, live: bool) -> 
         cells = [time_text(values.last)] if live else []
         cells += [time_text(v) for v in (mean, values.percentile(0.5), values.percentile(0.99))]
         cells += [time_text(values.largest if values.recent else None), share]
-        if live:
-            cells.append(sparkline(values.recent, SPARK_WIDTH))
-        style = "bold yellow" if row == largest and totals.checkpoints else "dim" if row in ("wait", "other") else ""
-        table.add_row(row, *cells, style=style, end_section=row == "other")
+        if spark >= SHORTEST_SPARK:
+            cells.append(sparkline(values.recent, spark))
+        table.add_row(row, *cells, style=_style(row, largest), end_section=row == "other")
     return table
+
+
+def compact_table(roles: Sequence[tuple[str, CheckpointTotals, RoleSeries]], width: int) -> Table:
+    """Several roles side by side, mean and p99 each, for a terminal too low for a table each; as many as fit."""
+    shown = roles[: max(1, (width - 7) // COMPACT_WIDTH)]
+    table = _table()
+    for heading, _totals, _series in shown:
+        table.add_column(f"{heading} mean", justify="right", no_wrap=True, min_width=COMPACT_WIDTH // 2)
+        table.add_column("p99", justify="right", no_wrap=True, min_width=7)
+    for row in ROWS:
+        cells = []
+        for _heading, totals, series in shown:
+            values = series.rows.get(row)
+            cells += [time_text(mean_of(totals, row)), time_text(values.percentile(0.99))] if values else ["", ""]
+        table.add_row(row, *cells)
+    return table
+
+
+def _table() -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("phase", no_wrap=True, min_width=6)
+    return table
+
+
+def _largest(totals: CheckpointTotals, series: RoleSeries) -> str:
+    """The row that takes most of the total; none before the first checkpoint."""
+    parts = [row for row in series.rows if is_part_of_total(row)]
+    return max(parts, key=lambda row: mean_of(totals, row) or 0) if totals.checkpoints else ""
+
+
+def _style(row: str, largest: str) -> str:
+    return "bold yellow" if row == largest else "dim" if row in ("wait", "other") else ""
 
 
 def counts_line(totals: CheckpointTotals) -> Text:
@@ -77,6 +111,8 @@ def summary_view(summary: TargetSummary, series: Mapping[tuple[int, Role], RoleS
     if not summary.roles:
         parts.append(Text(f"\n{title(summary.name, summary.pid)}: no checkpoint was seen", style="bold"))
     parts.append(Text(f"{summary.probes} probes, {summary.hits} hits", style="dim"))
+    if summary.lost_events:
+        parts.append(Text(f"{summary.lost_events} notes or hits lost", style="bold red"))
     return Group(*parts)
 
 

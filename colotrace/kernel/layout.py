@@ -9,10 +9,12 @@ import ctypes as ct
 from collections.abc import Callable
 
 from colotrace.checkpoint import Checkpoint, CheckpointTotals, ColoExit, InitDone, Outcome, Takeover
-from colotrace.phases import MARKS, OUTSIDE_TOTAL, PHASES, ROLE_PHASES, Phase, Role
+from colotrace.phases import MARKS, PHASES, ROLE_PHASES, Phase, Role
 
 KIND_CHECKPOINT, KIND_INIT, KIND_COLO_EXIT, KIND_TAKEOVER = 1, 2, 3, 4
-SEEN_BEGIN, SEEN_COMPLETE, SEEN_PAUSE, SEEN_DEVICE_BYTES, SEEN_RAM, SEEN_TOTAL = (1 << bit for bit in range(16, 22))
+SEEN_BEGIN, SEEN_COMPLETE, SEEN_PAUSE, SEEN_DEVICE_BYTES, SEEN_RAM, SEEN_TOTAL, SEEN_OTHER = (
+    1 << bit for bit in range(16, 23)
+)
 
 _OUTCOMES = {1: Outcome.COMPLETED, 2: Outcome.INCOMPLETE, 3: Outcome.ABORTED}
 _ROLES = {role.number: role for role in Role}
@@ -99,7 +101,7 @@ class Target(ct.Structure):
         ("ram_bytes_at", ct.c_uint64 * 2),
         ("ram_pages_at", ct.c_uint64 * 2),
         ("expected", ct.c_uint32 * 3),
-        ("reserved", ct.c_uint32),
+        ("parts", ct.c_uint32 * 3),
         ("hits", ct.c_uint64),
         ("lost_events", ct.c_uint64),
         ("exit_ns", ct.c_uint64),
@@ -219,7 +221,7 @@ def _checkpoint(record: CheckpointRecord, role: Role, pid: int, reason: MissingR
         begin_ns=seen(SEEN_BEGIN, "begin_ns", record.begin_ns),
         total_ns=seen(SEEN_TOTAL, "total_ns", record.total_ns),
         phase_ns=phase_ns,
-        other_ns=seen(SEEN_TOTAL, "other_ns", record.other_ns),
+        other_ns=seen(SEEN_OTHER, "other_ns", record.other_ns),
         pause_ns=seen(SEEN_PAUSE, "pause_ns", record.pause_ns),
         device_bytes=seen(SEEN_DEVICE_BYTES, "device_bytes", record.device_bytes),
         ram_bytes=seen(SEEN_RAM, "ram_bytes", record.ram_bytes),
@@ -228,9 +230,3 @@ def _checkpoint(record: CheckpointRecord, role: Role, pid: int, reason: MissingR
         aborted_in=aborted_in,
         missing=missing,
     )
-
-
-def parts_ns(checkpoint: Checkpoint) -> int:
-    """The sum of the phases within a checkpoint's total, and of `other_ns`."""
-    inside = sum(ns for phase, ns in checkpoint.phase_ns.items() if phase not in OUTSIDE_TOTAL)
-    return inside + (checkpoint.other_ns or 0)

@@ -1,7 +1,7 @@
-"""BPF links by bpf(2): arming all probes of a process at once, and asking which uprobes others have set.
+"""One BPF link for all probes of a process, by bpf(2), which bcc 0.26 has no call for.
 
-bcc 0.26 has no call for either. The kernel removes a link when its last descriptor is closed, however the process ends.
-Layouts are those of union bpf_attr and struct bpf_link_info in include/uapi/linux/bpf.h, Linux 6.6 on.
+The kernel removes a link when its last descriptor is closed, however the process ends. The layout is that of union
+bpf_attr in include/uapi/linux/bpf.h, Linux 6.6 on.
 """
 
 from __future__ import annotations
@@ -9,19 +9,15 @@ from __future__ import annotations
 import ctypes as ct
 import errno
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from colotrace.errors import GET_PRIVILEGES, ColotraceError, EnvironmentFault, PermissionsError, PlanError, TargetError
 
 BPF_TRACE_UPROBE_MULTI = 48
-_BPF_OBJ_GET_INFO_BY_FD, _BPF_LINK_CREATE, _BPF_LINK_GET_FD_BY_ID, _BPF_LINK_GET_NEXT_ID = 15, 28, 30, 31
-_LINK_TYPE_PERF_EVENT, _LINK_TYPE_UPROBE_MULTI = 7, 12
-_PERF_EVENT_UPROBE = 1
+_BPF_LINK_CREATE = 28
 _SYSCALLS = {"x86_64": 321, "aarch64": 280}
 _ENOTSUPP = 524
 """The kernel's own, which leaks to user space: uprobes cannot take this instruction."""
-_MOST_OFFSETS = 4096
 
 
 class _LinkCreate(ct.Structure):
@@ -41,65 +37,10 @@ class _LinkCreate(ct.Structure):
     )
 
 
-class _Id(ct.Structure):
-    _fields_ = (("id", ct.c_uint32), ("next_id", ct.c_uint32), ("open_flags", ct.c_uint32))
-
-
-class _InfoByFd(ct.Structure):
-    _fields_ = (("fd", ct.c_uint32), ("info_len", ct.c_uint32), ("info", ct.c_uint64))
-
-
-class _MultiInfo(ct.Structure):
-    _fields_ = (
-        ("path", ct.c_uint64),
-        ("offsets", ct.c_uint64),
-        ("ref_ctr_offsets", ct.c_uint64),
-        ("cookies", ct.c_uint64),
-        ("path_size", ct.c_uint32),
-        ("count", ct.c_uint32),
-        ("flags", ct.c_uint32),
-        ("pid", ct.c_uint32),
-    )
-
-
-class _PerfInfo(ct.Structure):
-    _fields_ = (
-        ("type", ct.c_uint32),
-        ("reserved", ct.c_uint32),
-        ("file_name", ct.c_uint64),
-        ("name_len", ct.c_uint32),
-        ("offset", ct.c_uint32),
-        ("cookie", ct.c_uint64),
-    )
-
-
-class _LinkInfoUnion(ct.Union):
-    _fields_ = (("multi", _MultiInfo), ("perf", _PerfInfo), ("room", ct.c_uint8 * 128))
-
-
-class _LinkInfo(ct.Structure):
-    _fields_ = (
-        ("type", ct.c_uint32),
-        ("id", ct.c_uint32),
-        ("prog_id", ct.c_uint32),
-        ("reserved", ct.c_uint32),
-        ("of", _LinkInfoUnion),
-    )
-
-
-@dataclass(frozen=True)
-class UprobeConsumer:
-    """Somebody's uprobes on a file: the path as the kernel gives it, the offsets in it, the process meant, if one."""
-
-    path: str
-    offsets: frozenset[int]
-    pid: int | None = None
-
-
 _libc = ct.CDLL(None, use_errno=True)
 
 
-def _bpf(command: int, attr: ct.Structure) -> int:
+def bpf(command: int, attr: ct.Structure) -> int:
     """bpf(2); raises OSError."""
     number = _SYSCALLS[os.uname().machine]
     result: int = _libc.syscall(number, command, ct.byref(attr), ct.sizeof(attr))
@@ -126,7 +67,7 @@ class UprobeMultiLink:
             pid=pid,
         )
         try:
-            self.fd = _bpf(_BPF_LINK_CREATE, attr)
+            self.fd = bpf(_BPF_LINK_CREATE, attr)
         except OSError as error:
             raise _link_error(error, pid, path, offsets) from error
 
@@ -138,7 +79,7 @@ class UprobeMultiLink:
 
 
 def _link_error(error: OSError, pid: int, path: str, offsets: Sequence[int]) -> ColotraceError:
-    where = f"{len(offsets)} probes on {path} (pid {pid}, first file offset {min(offsets, default=0):#x})"
+    where = f"{len(offsets)} probes (pid {pid}, {path}, first file offset {min(offsets, default=0):#x})"
     reason = f"cannot arm {where}: {error.strerror} (errno {error.errno})"
     if error.errno in (errno.EPERM, errno.EACCES):
         return PermissionsError(f"{reason}; arming needs CAP_BPF and CAP_PERFMON", GET_PRIVILEGES)
@@ -153,49 +94,3 @@ def _link_error(error: OSError, pid: int, path: str, offsets: Sequence[int]) -> 
             reason, "The kernel refuses an instruction of the plan; please report colotrace inspect's output."
         )
     return EnvironmentFault(reason)
-
-
-def uprobe_consumers() -> Iterator[UprobeConsumer]:
-    """The uprobes that BPF links of this host hold. Raises OSError if the kernel does not let us ask."""
-    link_id = 0
-    while True:
-        attr = _Id(id=link_id)
-        try:
-            _bpf(_BPF_LINK_GET_NEXT_ID, attr)
-        except FileNotFoundError:
-            return
-        link_id = attr.next_id
-        try:
-            fd = _bpf(_BPF_LINK_GET_FD_BY_ID, _Id(id=link_id))
-        except FileNotFoundError:  # gone meanwhile
-            continue
-        try:
-            consumer = _consumer(fd)
-        finally:
-            os.close(fd)
-        if consumer is not None:
-            yield consumer
-
-
-def _consumer(fd: int) -> UprobeConsumer | None:
-    info = _LinkInfo()
-    _get_info(fd, info)
-    path = ct.create_string_buffer(4096)
-    if info.type == _LINK_TYPE_UPROBE_MULTI:
-        count = min(info.of.multi.count, _MOST_OFFSETS)
-        offsets = (ct.c_uint64 * count)()
-        info = _LinkInfo()
-        info.of.multi.path, info.of.multi.path_size = ct.addressof(path), len(path)
-        info.of.multi.offsets, info.of.multi.count = ct.addressof(offsets), count
-        _get_info(fd, info)
-        return UprobeConsumer(os.fsdecode(path.value), frozenset(offsets), info.of.multi.pid or None)
-    if info.type == _LINK_TYPE_PERF_EVENT and info.of.perf.type in (_PERF_EVENT_UPROBE, _PERF_EVENT_UPROBE + 1):
-        info = _LinkInfo()
-        info.of.perf.file_name, info.of.perf.name_len = ct.addressof(path), len(path)
-        _get_info(fd, info)
-        return UprobeConsumer(os.fsdecode(path.value), frozenset((info.of.perf.offset,)))
-    return None
-
-
-def _get_info(fd: int, info: _LinkInfo) -> None:
-    _bpf(_BPF_OBJ_GET_INFO_BY_FD, _InfoByFd(fd=fd, info_len=ct.sizeof(info), info=ct.addressof(info)))

@@ -12,6 +12,8 @@ from colotrace.target.process import Process, parse_status
 _CAPABILITIES = {"CAP_SYS_PTRACE": 19, "CAP_SYS_ADMIN": 21, "CAP_PERFMON": 38, "CAP_BPF": 39}
 _OLDEST_KERNEL = (6, 6)
 _PID_FILTER_FIXED = (6, 10)
+_INITIAL_PID_NAMESPACE = "pid:[4026531836]"
+"""PROC_PID_INIT_INO, include/linux/proc_ns.h."""
 _LOCKDOWN = Path("/sys/kernel/security/lockdown")
 
 
@@ -61,6 +63,15 @@ def pid_filter_is_sound() -> bool:
     return kernel_version(os.uname().release) >= _PID_FILTER_FIXED
 
 
+def check_confinement() -> None:
+    """Raises EnvironmentFault where only the program itself can tell processes apart, and does not see our pids."""
+    if not pid_filter_is_sound() and os.readlink("/proc/self/ns/pid") != _INITIAL_PID_NAMESPACE:
+        raise EnvironmentFault(
+            f"Linux {os.uname().release} can tell processes apart only in the initial pid namespace; this is another",
+            "Run colotrace on the host itself, outside any container, or under Linux 6.10 or newer.",
+        )
+
+
 def check_target(process: Process) -> None:
     """Raises PlanError if the process must not be probed now.
 
@@ -68,13 +79,13 @@ def check_target(process: Process) -> None:
     whatever stands there by then: a probe beside it is wiped out, or the instruction below is lost, and with it the VM.
     And the kernel's emulation of a call knows no shadow stack.
     """
-    status = process.status()
-    if status.get("TracerPid", "0") != "0":
+    tracer = process.tracer()
+    if tracer:
         raise PlanError(
-            f"process {process.pid} is being traced by process {status['TracerPid']} (a debugger, or strace)",
+            f"process {process.pid} is being traced by process {tracer} (a debugger, or strace)",
             "Nothing was armed: its breakpoints and our probes would overwrite each other. Let it detach first.",
         )
-    if "shstk" in status.get("x86_Thread_features", ""):
+    if "shstk" in process.status().get("x86_Thread_features", ""):
         raise PlanError(
             f"process {process.pid} runs with a user shadow stack, and an emulated call would break it",
             "Start QEMU without it (GLIBC_TUNABLES=glibc.cpu.x86_shstk=off).",

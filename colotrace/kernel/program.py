@@ -21,7 +21,7 @@ from colotrace.kernel.link import BPF_TRACE_UPROBE_MULTI, UprobeMultiLink
 from colotrace.phases import Role
 
 DEFAULT_RING_BYTES = 1 << 20
-"""Room for 3,600 checkpoint records while user space is busy elsewhere."""
+"""Room for 4,200 checkpoint records (240 bytes and a header of 8) while user space is busy elsewhere."""
 _PAGE = 4096
 _READ_TRIES = 1000
 
@@ -62,16 +62,15 @@ class Program:
         pages = max(1, ring_bytes // _PAGE)
         if pages & (pages - 1):
             raise ValueError("ring_bytes must be a power of two")
-        os.environ["BCC_KERNEL_SOURCE"] = str(source / "headers")
         flags = [f"-I{source}", f"-DRING_PAGES={pages}", f"-DMAX_TARGETS={max_targets}"]
-        with _stderr_kept() as said:
+        with _kernel_source(source / "headers"), _stderr_kept() as said:
             try:
                 self._bpf = bpf_class(src_file=os.fsencode(source / "colo_phases.bpf.c"), cflags=flags)
                 function = self._bpf.load_func(b"on_boundary", bpf_class.KPROBE, attach_type=BPF_TRACE_UPROBE_MULTI)
             except Exception as error:  # bcc raises plain Exception for everything
                 raise _load_error(error, said()) from error
         self._fd: int = function.fd
-        self._links: list[UprobeMultiLink] = []
+        self._links: dict[int, UprobeMultiLink] = {}
         self._messages: list[bytes] = []
         for table, mirror in ((b"targets", Target), (b"totals", Totals)):
             if ct.sizeof(self._bpf[table].Leaf) != ct.sizeof(mirror):
@@ -95,16 +94,15 @@ class Program:
         """A target's settings and counters."""
         return Target.from_buffer_copy(bytes(self._bpf[b"targets"][index]))
 
-    def arm(self, path: str, pid: int, offsets: Sequence[int], cookies: Sequence[int]) -> UprobeMultiLink:
-        """Arms all probes of a process with one link; raises as UprobeMultiLink does."""
-        link = UprobeMultiLink(self._fd, path, pid, offsets, cookies)
-        self._links.append(link)
-        return link
+    def arm(self, index: int, path: str, pid: int, offsets: Sequence[int], cookies: Sequence[int]) -> None:
+        """Arms all probes of a target with one link; raises as UprobeMultiLink does."""
+        self._links[index] = UprobeMultiLink(self._fd, path, pid, offsets, cookies)
 
-    def disarm(self) -> None:
-        """Removes all probes; totals and unread messages stay."""
-        while self._links:
-            self._links.pop().close()
+    def disarm(self, index: int) -> None:
+        """Removes a target's probes; totals and unread messages stay. Safe to call twice."""
+        link = self._links.pop(index, None)
+        if link:
+            link.close()
 
     def poll(self, timeout_ms: int) -> list[bytes]:
         """The messages that have arrived; waits at most `timeout_ms` for the first."""
@@ -136,7 +134,8 @@ class Program:
 
     def close(self) -> None:
         """Removes probes, maps and program."""
-        self.disarm()
+        for index in list(self._links):
+            self.disarm(index)
         with contextlib.suppress(Exception):
             self._bpf.cleanup()
 
@@ -145,6 +144,19 @@ class Program:
 
     def __exit__(self, *_exception: object) -> None:
         self.close()
+
+
+@contextlib.contextmanager
+def _kernel_source(headers: Path) -> Iterator[None]:
+    """Lets bcc take the stub headers for the kernel's, while it compiles."""
+    before = os.environ.get("BCC_KERNEL_SOURCE")
+    os.environ["BCC_KERNEL_SOURCE"] = str(headers)
+    try:
+        yield
+    finally:
+        del os.environ["BCC_KERNEL_SOURCE"]
+        if before is not None:
+            os.environ["BCC_KERNEL_SOURCE"] = before
 
 
 @contextlib.contextmanager

@@ -45,7 +45,7 @@ def find_ram_counters(code: Code) -> RamCounters:
 def _member_offsets(code: Code, visitor: Function) -> dict[str, int]:
     """Member name -> offset: every visit_type_*(v, name, obj + offset, errp) call, obj being the second argument."""
     offsets: dict[str, int] = {}
-    for call in visitor.calls():
+    for call in visitor.calls:
         name = register_before(code, visitor, call.address, "rsi")
         member = register_before(code, visitor, call.address, "rdx")
         if name is None or name.base is not None or member is None or member.base != "rsi":
@@ -59,7 +59,7 @@ def _member_offsets(code: Code, visitor: Function) -> dict[str, int]:
 def _referenced(code: Code, function: Function) -> set[int]:
     """The data addresses that a function, and the unnamed functions it calls, take rip-relative operands of."""
     functions = [function]
-    for call in function.calls():
+    for call in function.calls:
         if call.kind is Kind.CALL and call.target is not None and not call.names:
             functions.append(code.function(call.target))
     addresses = set()

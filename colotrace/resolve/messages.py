@@ -53,7 +53,7 @@ def message_numbers(code: Code, relocations: Relocations) -> tuple[dict[Mark, in
 def message_calls(code: Code, function: Function) -> list[MessageCall]:
     """The calls in `function` that send or receive messages, by address."""
     found = []
-    for call in function.calls():
+    for call in function.calls:
         if call.target is None:
             continue
         known = _messenger(code, call.target)
@@ -76,16 +76,16 @@ def _messenger(code: Code, target: int) -> tuple[Messenger, str] | None:
             return messenger, f"{names[0]} by name"
     if names:
         return None  # any other function with a name is what its name says
-    called = {name for call in code.function(target).calls() for name in call.names}
+    called = {name for call in code.function(target).calls for name in call.names}
     if PUT_NUMBER in called and not called & {PUT_VALUE, GET_NUMBER}:
         return Messenger.SEND, f"unnamed at {target:#x}, it calls {PUT_NUMBER}"
     if GET_NUMBER in called and not called & {GET_VALUE, PUT_NUMBER}:
         return Messenger.RECEIVE, f"unnamed at {target:#x}, it calls {GET_NUMBER}"
     if called & {GET_VALUE, PUT_VALUE, PUT_NUMBER}:
         return None
-    for call in code.function(target).calls():
+    for call in code.function(target).calls:
         if call.kind is Kind.CALL and call.target not in (None, target) and not call.names:
             callee = code.function(call.target)
-            if any(GET_NUMBER in inner.names for inner in callee.calls()):
+            if any(GET_NUMBER in inner.names for inner in callee.calls):
                 return Messenger.RECEIVE_CHECK, f"unnamed at {target:#x}, it calls the receiver at {call.target:#x}"
     return None

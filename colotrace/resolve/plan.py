@@ -6,7 +6,7 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from colotrace.phases import Boundary, Phase, Role
+from colotrace.phases import OUTSIDE_TOTAL, Boundary, Phase, Role
 
 
 class Quality(enum.Enum):
@@ -136,6 +136,9 @@ class ProbePlan:
                 return "not a phase of this role"
             if self.roles[role].phases[phase] is None:
                 return "its boundaries could not be resolved in this binary (see colotrace inspect)"
+        inside = [quality for phase, quality in self.roles[role].phases.items() if phase not in OUTSIDE_TOTAL]
+        if field == "other_ns" and None in inside:
+            return "not all phases can be timed in this binary, and their time would hide in it"
         if field in ("ram_bytes", "ram_pages"):
             if role is Role.SECONDARY:
                 return "QEMU counts what it sends, not what it loads"

@@ -55,6 +55,7 @@ def resolve_image(image: Image) -> ProbePlan:
         resolver = RoleResolver(code, skeleton, roots[0].address, numbers)
         if not resolver.has_messages:
             unresolved.append(Unresolved(skeleton.role, skeleton.root, "it exchanges no COLO messages"))
+            unresolved.extend(resolver.unresolved)
             roles[skeleton.role] = _empty(skeleton.role, skeleton.root)
             continue
         roles[skeleton.role] = resolver.resolve()
@@ -99,6 +100,15 @@ def _refusal(image: Image, version: str, unresolved: list[Unresolved]) -> Colotr
     return NoColoError(
         f"{image.path} is QEMU {version} without COLO: {reasons}",
         "COLO is built in unless QEMU was configured with --disable-replication.",
+        {
+            "path": image.path,
+            "build_id": image.build_id,
+            "machine": image.machine,
+            "qemu_version": version,
+            "colo": False,
+            "roles": {role.value: _empty(role, "").as_json() for role in Role},
+            "unresolved": [item.as_json() for item in unresolved],
+        },
     )
 
 

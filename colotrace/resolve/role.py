@@ -37,7 +37,10 @@ class RoleResolver:
         self._function = code.function(root)
         self._messages = message_calls(code, self._function)
         self._sites: dict[Step, _Site] = {}
+        self._whole = True
+        """Whether all paths and messages of the function are known; without that, "every path" proves nothing."""
         self.unresolved: list[Unresolved] = []
+        self._doubts()
 
     @property
     def has_messages(self) -> bool:
@@ -46,7 +49,6 @@ class RoleResolver:
 
     def resolve(self) -> RolePlan:
         """The role's plan; what could not be found or proven goes to `unresolved`."""
-        self._doubts()
         anchors = [step for step in self._skeleton.steps if step.anchor]
         for step in anchors:
             if step.kind is not StepKind.CALL:
@@ -105,6 +107,7 @@ class RoleResolver:
                         role, f"{message.messenger.value} at {message.call.address:#x}", "its number is not clear"
                     )
                 )
+        self._whole = not self.unresolved
 
     def _entry(self, step: Step) -> _Site | str:
         """The entry; for a boundary, its first instruction that the kernel emulates."""
@@ -150,7 +153,7 @@ class RoleResolver:
             self._function.successors.get(self._address(before), ()),
             self._blocked(before) | {self._address(before)},
         )
-        found = [c for c in self._function.calls() if c.address in near and set(c.names) & set(step.names)]
+        found = [c for c in self._function.calls if c.address in near and set(c.names) & set(step.names)]
         if len(found) != 1:
             return f"{len(found)} such calls can follow the {before} directly, and one is needed"
         return _Site(found[0], f"call of {found[0].names[0]}; the only one that can follow the {before}")
@@ -168,7 +171,7 @@ class RoleResolver:
                 self._miss(end, f"no path leads to it from the {start}: not the protocol's order")
                 del self._sites[end]
             return
-        calls = [c for c in self._function.calls() if c.address in segment.nodes]
+        calls = [c for c in self._function.calls if c.address in segment.nodes]
         ordered = segment.unavoidable(calls)
         span = f"from the {start} to the {sink}"
         before, position, witnessed = start, 0, True
@@ -217,8 +220,8 @@ class RoleResolver:
         role = self._skeleton.role
         boundaries = BOUNDARIES[role]
         found = {step.boundary: site for step, site in self._sites.items() if step.boundary}
-        probes = [self._probe(boundaries[name], site) for name, site in found.items()]
-        for call in self._function.calls():
+        probes = [self._probe(boundaries[name], site) for name, site in found.items() if self._worth(name, site)]
+        for call in self._function.calls:
             if COLO_EXIT in call.names:
                 site = _Site(call, f"call of {COLO_EXIT}; mode and reason are its arguments")
                 probes.append(self._probe(boundaries["colo-exit"], site))
@@ -228,13 +231,24 @@ class RoleResolver:
         for phase in ROLE_PHASES[role]:
             ends = [found.get(boundary.name) for boundary in phase_ends(role, phase)]
             if all(ends):
-                phases[phase] = Quality.EXACT if all(end and end.proven for end in ends) else Quality.PARTIAL
+                exact = self._whole and all(end and end.proven for end in ends)
+                phases[phase] = Quality.EXACT if exact else Quality.PARTIAL
             else:
                 phases[phase] = None
         return RolePlan(role, self._skeleton.root, phases, tuple(probes))
 
+    def _worth(self, name: str, site: _Site) -> bool:
+        """Whether to probe it. A phase may be partial; a mark, a size or the pause is proven or left out."""
+        boundary = BOUNDARIES[self._skeleton.role][name]
+        if site.proven or boundary.closes or boundary.opens:
+            return True
+        reason = "another call of its stretch is missing, and what was found may be something else"
+        self.unresolved.append(Unresolved(self._skeleton.role, name, reason))
+        return False
+
     def _probe(self, boundary: Boundary, site: _Site) -> Probe:
-        return make_probe(self._code, self._skeleton, boundary, site.instruction, site.evidence, site.proven)
+        proven = site.proven and self._whole
+        return make_probe(self._code, self._skeleton, boundary, site.instruction, site.evidence, proven)
 
 
 def make_probe(

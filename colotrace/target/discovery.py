@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from colotrace.errors import TargetError
+from colotrace.text import printable
 
-_NAME = re.compile(r"^(?:(?:xen-)?qemu-system-[\w.-]+|qemu-kvm|kvm)$")
+_NAME = re.compile(r"^\.?(?:(?:xen-)?qemu-system-[\w.-]+|qemu-kvm|kvm)$")
 _COLO_THREADS = {
     "COLO incoming": "secondary",  # up to 9.2
     "mig/dst/colo": "secondary",  # 10.0 on
@@ -74,7 +75,7 @@ def only_qemu() -> int:
         return found[0].pid
     if not found:
         raise TargetError("no QEMU runs on this host, or none that this user may look at", "Start one, or use sudo.")
-    lines = "\n".join(f"  --pid {q.pid}  {q.name or '(no name)'}  {q.exe}" for q in found)
+    lines = "\n".join(f"  --pid {q.pid}  {printable(q.name or '(no name)')}  {printable(q.exe)}" for q in found)
     raise TargetError(f"{len(found)} QEMUs run on this host:\n{lines}", "Choose with --pid; several pids are welcome.")
 
 

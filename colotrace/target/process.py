@@ -64,7 +64,7 @@ def parse_start_time(stat: str) -> int:
 
 def parse_status(text: str) -> dict[str, str]:
     """/proc/PID/status as a dictionary."""
-    return {key: value.strip() for key, _, value in (line.partition(":") for line in text.split("\n"))}
+    return {key: value.strip() for key, colon, value in (line.partition(":") for line in text.split("\n")) if colon}
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,9 @@ class Process:
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
+        process = self.status().get("Tgid", str(pid))
+        if process != str(pid):
+            raise TargetError(f"{pid} is a thread of process {process}", f"Use --pid {process}.")
         self.identity = self._identity()
 
     @property
@@ -94,6 +97,17 @@ class Process:
             return os.readlink(self.exe)
         except OSError:
             return self.exe
+
+    def tracer(self) -> int:
+        """The pid of the process that traces it (ptrace), 0 for none."""
+        return int(self.status().get("TracerPid", "0"))
+
+    def open_pidfd(self) -> int:
+        """A descriptor that becomes readable when it ends; the caller closes it. Raises TargetError if it has ended."""
+        try:
+            return os.pidfd_open(self.pid)
+        except OSError as error:
+            raise self._error(error, "watch it") from error
 
     def open_exe(self) -> int:
         """A descriptor of its binary; the caller closes it. Raises TargetError if it is not the one of `identity`."""
@@ -164,7 +178,7 @@ class Process:
 
     def _read(self, name: str) -> str:
         try:
-            return Path(f"/proc/{self.pid}/{name}").read_text("utf-8", "replace")
+            return Path(f"/proc/{self.pid}/{name}").read_bytes().decode("utf-8", "replace")
         except OSError as error:
             raise self._error(error, f"read its {name}") from error
 

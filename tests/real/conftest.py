@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +16,8 @@ sys.path[:0] = [str(ROOT / "scripts"), str(Path(__file__).resolve().parent)]
 from colo_lab.pair import ColoPair  # noqa: E402
 from colo_lab.settings import DEFAULT_QEMU, Settings  # noqa: E402
 from support import leftovers  # noqa: E402
+
+TRACEFS = Path("/sys/kernel/tracing")
 
 
 def _reason_to_skip() -> str | None:
@@ -60,6 +63,17 @@ def make_pair() -> Iterator[Callable[..., ColoPair]]:
     yield make
     for one in reversed(pairs):
         one.close()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def tracefs() -> Iterator[None]:
+    """tracefs, mounted for as long as the tests run: what they look for could otherwise not be seen there."""
+    mounted = TRACEFS.joinpath("uprobe_events").exists()
+    if not mounted:
+        subprocess.run(["mount", "-t", "tracefs", "tracefs", str(TRACEFS)], check=True)
+    yield
+    if not mounted:
+        subprocess.run(["umount", str(TRACEFS)], check=True)
 
 
 @pytest.fixture(autouse=True)

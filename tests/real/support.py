@@ -14,9 +14,9 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
-from colotrace.kernel import link as links
+from colotrace.kernel.consumers import uprobe_consumers
 
 DEADLINE_S = 60.0
 T = TypeVar("T")
@@ -56,6 +56,15 @@ def colotrace_running(*arguments: object, **options: Any) -> Iterator[subprocess
         process.communicate()
 
 
+def read_until(stream: IO[str] | None, text: str) -> None:
+    """Reads lines until one holds the text; AssertionError if the stream ends before."""
+    assert stream
+    for line in iter(stream.readline, ""):
+        if text in line:
+            return
+    raise AssertionError(f"the process ended before it said {text!r}")
+
+
 def json_lines(text: str) -> list[dict[str, Any]]:
     """Every line's object."""
     return [json.loads(line) for line in text.splitlines()]
@@ -68,9 +77,8 @@ def of_type(lines: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
 
 def leftovers() -> tuple[int, str]:
     """How many uprobe links the kernel holds on our own VMs, and tracefs' uprobes: what a tracer could leave behind."""
-    count = sum(1 for consumer in links.uprobe_consumers() if consumer.pid and is_child(consumer.pid))
-    events = [Path(base, "uprobe_events") for base in ("/sys/kernel/tracing", "/sys/kernel/debug/tracing")]
-    return count, "".join(path.read_text() for path in events if path.exists())
+    count = sum(1 for consumer in uprobe_consumers() if consumer.pid and is_child(consumer.pid))
+    return count, Path("/sys/kernel/tracing/uprobe_events").read_text()
 
 
 def is_child(pid: int) -> bool:

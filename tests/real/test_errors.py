@@ -12,7 +12,15 @@ from pathlib import Path
 
 import pytest
 from colo_lab.pair import ColoPair
-from support import QmpWitness, colotrace, colotrace_running, json_lines, of_type, wait_for
+from support import (
+    QmpWitness,
+    colotrace,
+    colotrace_running,
+    json_lines,
+    of_type,
+    read_until,
+    wait_for,
+)
 
 NOBODY = 65534
 CAPABILITIES = {"bpf", "perfmon", "sys_ptrace"}
@@ -52,7 +60,7 @@ def test_an_ordinary_user_with_three_capabilities(
     arguments = ("attach", "--pid", pair.primary.pid, "-n", 2, "--json")
     run = as_nobody(*arguments, capabilities=CAPABILITIES)
     assert run.returncode == 0, run.stderr
-    assert json_lines(run.stdout)[-1]["checkpoints"] == 2
+    assert json_lines(run.stdout)[-1]["checkpoints"] >= 2
     for missing in sorted(CAPABILITIES):
         run = as_nobody(*arguments, capabilities=CAPABILITIES - {missing})
         assert run.returncode == 6, (missing, run.stderr)
@@ -112,8 +120,7 @@ def test_silence_is_said_after_half_a_minute(pair: ColoPair) -> None:
     """A peer that stands still keeps the primary waiting, and none of its boundaries is passed."""
     with colotrace_running("attach", "--pid", pair.primary.pid, "--json", "--duration", 40) as run:
         assert run.stdout
-        while '"outcome":"completed"' not in run.stdout.readline():
-            pass
+        read_until(run.stdout, '"outcome":"completed"')
         os.kill(pair.secondary.pid, signal.SIGSTOP)
         try:
             lines = json_lines(run.stdout.read())

@@ -8,7 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from colo_lab.pair import ColoPair
-from support import colotrace_running, json_lines, of_type, wait_for
+from support import (
+    colotrace_running,
+    json_lines,
+    of_type,
+    read_until,
+    wait_for,
+)
 
 ON_A_SOCKET = {"44", "45", "46", "47"}
 """sendto, recvfrom, sendmsg and recvmsg on x86-64."""
@@ -87,8 +93,7 @@ def test_the_targets_end_ends_the_run(make_pair: Callable[..., ColoPair]) -> Non
     pair = make_pair(dirty_mib=8, delay_ms=100)
     with colotrace_running("attach", "--pid", pair.primary.pid, "-n", 100000, "--json") as run:
         assert run.stdout
-        while '"outcome":"completed"' not in run.stdout.readline():
-            pass
+        read_until(run.stdout, '"outcome":"completed"')
         pair.primary.kill()
         lines = json_lines(run.stdout.read())
         assert run.wait(30) == 9, "fewer than asked for"

@@ -32,7 +32,7 @@ def test_attach_from_anywhere(installed: Path, pair: ColoPair, tmp_path: Path) -
         list(map(str, command)), capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
-    assert json.loads(run.stdout.splitlines()[-1])["checkpoints"] == 2
+    assert json.loads(run.stdout.splitlines()[-1])["checkpoints"] >= 2
 
 
 def test_capabilities_for_good(installed: Path, pair: ColoPair) -> None:
@@ -47,4 +47,4 @@ def test_capabilities_for_good(installed: Path, pair: ColoPair) -> None:
         list(map(str, command)), capture_output=True, text=True, timeout=60, check=False, cwd="/"
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
-    assert json.loads(run.stdout.splitlines()[-1])["checkpoints"] == 2
+    assert json.loads(run.stdout.splitlines()[-1])["checkpoints"] >= 2

@@ -8,7 +8,17 @@ import signal
 from collections.abc import Callable
 
 from colo_lab.pair import ColoPair
-from support import checkpoints_done, colotrace, colotrace_running, json_lines, kill_hard, leftovers, of_type, wait_for
+from support import (
+    checkpoints_done,
+    colotrace,
+    colotrace_running,
+    json_lines,
+    kill_hard,
+    leftovers,
+    of_type,
+    read_until,
+    wait_for,
+)
 
 import colotrace as library
 from colotrace.resolve.resolver import resolve
@@ -64,9 +74,8 @@ def test_killed_in_mid_checkpoint(make_pair: Callable[..., ColoPair]) -> None:
     for _ in range(KILLS):
         with colotrace_running("attach", "--pid", pair.primary.pid, pair.secondary.pid, "--json") as run:
             assert run.stdout
-            seen = 0
-            while seen < chance.randint(1, 4):
-                seen += '"type":"checkpoint"' in run.stdout.readline()
+            for _ in range(chance.randint(1, 4)):
+                read_until(run.stdout, '"type":"checkpoint"')
             kill_hard(run)
         wait_for("the kernel's removal of the probes", lambda: no_probes(pair.primary.pid))
         done = checkpoints_done(pair.primary)
@@ -81,8 +90,7 @@ def test_ctrl_c_ends_with_the_summary(pair: ColoPair) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         with colotrace_running("attach", "--pid", pair.primary.pid, "--json") as run:
             assert run.stdout
-            while '"outcome":"completed"' not in run.stdout.readline():
-                pass
+            read_until(run.stdout, '"outcome":"completed"')
             run.send_signal(number)
             rest = run.stdout.read()
             assert run.wait(30) == 0

@@ -164,8 +164,9 @@ def message_at(ops: Ops, message: str) -> int:
 def drop(ops: Ops, at: int, floating: tuple[str, ...] = ()) -> Ops:
     """Without the call at an index; its floating marks go to the next call."""
     kept, rest = tuple(m for m in ops[at].marks if m in floating), list(ops[at + 1 :])
-    following = next(n for n, op in enumerate(rest) if op.kind in ("call", "send", "check", "receive"))
-    rest[following] = replace(rest[following], marks=rest[following].marks + kept)
+    if kept:
+        following = next(n for n, op in enumerate(rest) if op.kind in ("call", "send", "check", "receive"))
+        rest[following] = replace(rest[following], marks=rest[following].marks + kept)
     return (*ops[:at], *rest)
 
 

@@ -161,12 +161,12 @@ class _Builder:
         self.random.shuffle(rest)
         order = [blocks[0], *rest]
         late: list[tuple[str, str]] = []
-        for n, (name, ops, following) in enumerate(order):
+        for n, (name, ops, target) in enumerate(order):
             self.asm.label(f"{role}: {name}")
             for op in ops:
                 self.op(role, op, late)
-            if following is not None and (n + 1 == len(order) or order[n + 1][0] != following):
-                self.asm.jmp(f"{role}: {following}")
+            if target is not None and (n + 1 == len(order) or order[n + 1][0] != target):
+                self.asm.jmp(f"{role}: {target}")
         for side, back in late:
             self.asm.label(side)
             self.asm.call("qemu_get_thread_id")
@@ -219,7 +219,7 @@ class _Builder:
             asm.ret()
 
     def argument(self, op: Op) -> int | None:
-        if op.kind == "call":
+        if op.kind in ("call", "receive"):
             self.asm.mov("rsi", "rbx")
             return None
         number = self.recipe.numbers[MESSAGES.index(op.message)] if op.number is None else op.number

@@ -8,6 +8,7 @@ import pytest
 from elftools.elf.elffile import ELFFile
 from elftools.elf.relocation import RelocationSection
 from elftools.elf.sections import SymbolTableSection
+from elftools.elf.segments import NoteSegment
 
 from .coloprogram import Recipe, build
 from .elfwriter import BUILD_ID, ElfWriter, Symbol
@@ -20,13 +21,15 @@ def test_pyelftools_reads_it(skew: int) -> None:
     assert (elf.get_machine_arch(), elf.elfclass, elf["e_type"]) == ("x64", 64, "ET_DYN")
     symbols = elf.get_section_by_name(".dynsym")
     assert isinstance(symbols, SymbolTableSection)
-    (root,) = symbols.get_symbol_by_name("colo_process_incoming_thread") or ()
+    found = symbols.get_symbol_by_name("colo_process_incoming_thread")
+    assert found is not None and len(found) == 1
+    root = found[0]
     assert root["st_value"] == program.labels["colo_process_incoming_thread"] and root["st_size"] > 500
     plt = elf.get_section_by_name(".rela.plt")
     assert isinstance(plt, RelocationSection)
     names = [symbols.get_symbol(row["r_info_sym"]).name for row in plt.iter_relocations()]
     assert names == ["g_realloc", "error_report", "timer_free"]
-    notes = [note for segment in elf.iter_segments("PT_NOTE") for note in segment.iter_notes()]
+    notes = [note for s in elf.iter_segments() if isinstance(s, NoteSegment) for note in s.iter_notes()]
     assert [note["n_desc"] for note in notes] == [BUILD_ID.hex()]
 
 

@@ -89,7 +89,7 @@ def test_reach() -> None:
 
 def all_paths(graph: Graph, node: int, sink: int, blocked: set[int]) -> list[list[int]]:
     """The inner nodes of every path from (but without) `node` to `sink`, in an acyclic graph."""
-    paths = []
+    paths: list[list[int]] = []
     for successor in graph[node]:
         if successor == sink:
             paths.append([])
@@ -100,8 +100,8 @@ def all_paths(graph: Graph, node: int, sink: int, blocked: set[int]) -> list[lis
 
 @st.composite
 def acyclic(draw: st.DrawFn) -> tuple[Graph, set[int]]:
-    """A graph of up to nine nodes whose edges lead upwards, in shuffled addresses; and nodes to avoid."""
-    size = draw(st.integers(3, 9))
+    """A graph of up to eight nodes whose edges lead upwards, in shuffled addresses; and nodes to avoid."""
+    size = draw(st.integers(3, 8))
     places = draw(st.permutations(range(size)))
     edges = {}
     for node in range(size):
@@ -112,7 +112,7 @@ def acyclic(draw: st.DrawFn) -> tuple[Graph, set[int]]:
     return edges, avoid
 
 
-@settings(max_examples=400, deadline=None, derandomize=True)
+@settings(max_examples=150, deadline=None, derandomize=True)
 @given(acyclic())
 def test_against_every_path(drawn: tuple[Graph, set[int]]) -> None:
     graph, avoid = drawn
@@ -150,7 +150,6 @@ def test_straight_on(graph: Graph, plain: set[int], start: int, skip: bool, expe
     assert (found.address if found else None) == expected
 
 
-@pytest.mark.xfail(strict=True, reason="straight_on() goes round for ever in a loop over the function's entry")
 @pytest.mark.parametrize("graph", [{0: (0,)}, {0: (1,), 1: (0,)}], ids=["itself", "two"])
 def test_straight_on_ends_in_a_loop_over_the_entry(graph: Graph) -> None:
     """A prefixed jump is not emulated: `notrack jmp` to the function's own start is such a loop."""
