@@ -9,6 +9,7 @@ from __future__ import annotations
 import mmap
 import os
 import re
+import stat
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -210,13 +211,17 @@ class Image:
 
 def _open(path: str) -> BinaryIO:
     try:
-        return open(path, "rb")
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a FIFO would keep us waiting for a writer
     except FileNotFoundError as error:
         raise BinaryError(
             f"there is no file {path}", "Name a QEMU binary, such as /usr/bin/qemu-system-x86_64."
         ) from error
     except OSError as error:
         raise BinaryError(f"cannot read {path}: {error.strerror}", "Check the path and its permissions.") from error
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise BinaryError(f"{path} is not a regular file", "Name the QEMU binary itself.")
+    return os.fdopen(fd, "rb")
 
 
 def _map(file: BinaryIO, path: str) -> mmap.mmap:

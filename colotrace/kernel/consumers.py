@@ -18,11 +18,13 @@ from colotrace.kernel.link import bpf
 
 _OBJ_GET_INFO_BY_FD, _TASK_FD_QUERY, _LINK_GET_FD_BY_ID, _LINK_GET_NEXT_ID = 15, 20, 30, 31
 _LINK_TYPE_PERF_EVENT, _LINK_TYPE_UPROBE_MULTI = 7, 12
-_PERF_EVENT_UPROBES = (1, 2)
-_FD_TYPE_UPROBES = (4, 5)
+_PERF_EVENT_UPROBE, _PERF_EVENT_URETPROBE = 1, 2
+_FD_TYPE_UPROBE, _FD_TYPE_URETPROBE = 4, 5
+_ON_RETURN = 1
+"""BPF_F_UPROBE_MULTI_RETURN."""
 _MOST_OFFSETS = 4096
 _TRACEFS = ("/sys/kernel/tracing", "/sys/kernel/debug/tracing")
-_TRACEFS_UPROBE = re.compile(r"^[pr][^:]*:\S+ (?P<path>.*):0x(?P<offset>[0-9a-f]+)", re.MULTILINE)
+_TRACEFS_UPROBE = re.compile(r"^(?P<kind>[pr])[^:]*:\S+ (?P<path>.*):0x(?P<offset>[0-9a-f]+)", re.MULTILINE)
 
 
 class _Id(ct.Structure):
@@ -92,6 +94,8 @@ class UprobeConsumer:
     path: str
     offsets: frozenset[int]
     pid: int | None = None
+    on_return: bool = False
+    """Whether they are return probes, which replace return addresses on the stack."""
 
 
 def uprobe_consumers() -> Iterator[UprobeConsumer]:
@@ -133,12 +137,19 @@ def _consumer(fd: int) -> UprobeConsumer | None:
         info.of.multi.path, info.of.multi.path_size = ct.addressof(path), len(path)
         info.of.multi.offsets, info.of.multi.count = ct.addressof(offsets), count
         _get_info(fd, info)
-        return UprobeConsumer(os.fsdecode(path.value), frozenset(offsets), info.of.multi.pid or None)
-    if info.type == _LINK_TYPE_PERF_EVENT and info.of.perf.type in _PERF_EVENT_UPROBES:
+        return UprobeConsumer(
+            os.fsdecode(path.value),
+            frozenset(offsets),
+            info.of.multi.pid or None,
+            bool(info.of.multi.flags & _ON_RETURN),
+        )
+    kind = info.of.perf.type
+    if info.type == _LINK_TYPE_PERF_EVENT and kind in (_PERF_EVENT_UPROBE, _PERF_EVENT_URETPROBE):
         info = _LinkInfo()
         info.of.perf.file_name, info.of.perf.name_len = ct.addressof(path), len(path)
         _get_info(fd, info)
-        return UprobeConsumer(os.fsdecode(path.value), frozenset((info.of.perf.offset,)))
+        on_return = kind == _PERF_EVENT_URETPROBE
+        return UprobeConsumer(os.fsdecode(path.value), frozenset((info.of.perf.offset,)), on_return=on_return)
     return None
 
 
@@ -162,8 +173,9 @@ def _perf_events() -> Iterator[UprobeConsumer]:
             if error.errno in (errno.EPERM, errno.EACCES):
                 raise
             continue  # without a BPF program, or gone
-        if query.fd_type in _FD_TYPE_UPROBES:
-            yield UprobeConsumer(os.fsdecode(name.value), frozenset((query.probe_offset,)))
+        if query.fd_type in (_FD_TYPE_UPROBE, _FD_TYPE_URETPROBE):
+            on_return = query.fd_type == _FD_TYPE_URETPROBE
+            yield UprobeConsumer(os.fsdecode(name.value), frozenset((query.probe_offset,)), on_return=on_return)
 
 
 def _tracefs() -> Iterator[UprobeConsumer]:
@@ -174,5 +186,6 @@ def _tracefs() -> Iterator[UprobeConsumer]:
         except OSError:
             continue
         for found in _TRACEFS_UPROBE.finditer(text):
-            yield UprobeConsumer(found["path"], frozenset((int(found["offset"], 16),)))
+            offsets = frozenset((int(found["offset"], 16),))
+            yield UprobeConsumer(found["path"], offsets, on_return=found["kind"] == "r")
         return

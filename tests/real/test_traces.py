@@ -21,6 +21,7 @@ from support import (
 )
 
 import colotrace as library
+from colotrace.kernel.consumers import uprobe_consumers
 from colotrace.resolve.resolver import resolve
 from colotrace.target.process import Process
 from colotrace.target.sites import SiteState, site_states
@@ -46,6 +47,9 @@ def test_probes_come_and_go(pair: ColoPair) -> None:
         assert states(pid) == {SiteState.BREAKPOINT}
         assert next(iter(session)).pid == pid
         assert leftovers() != before, "the witness must see the probes while they are there"
+        ours = [consumer for consumer in uprobe_consumers() if consumer.pid == pid]
+        assert len(ours) == 1 and not ours[0].on_return
+        assert ours[0].offsets == {probe.file_offset for probe in session.targets[0].probes}
     assert states(pid) == {SiteState.CLEAN}
     assert "[uprobes]" not in {mapping.name for mapping in Process(pid).mappings()}, "an instruction was single-stepped"
     assert leftovers() == before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from pathlib import Path
 
@@ -101,8 +102,11 @@ def test_truncated_tells_both_sizes() -> None:
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(BinaryError, match="there is no file"):
         Image(tmp_path / "absent")
-    with pytest.raises(BinaryError, match="cannot read"):
+    with pytest.raises(BinaryError, match="not a regular file"):
         Image(tmp_path)
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(BinaryError, match="not a regular file"):
+        Image(tmp_path / "fifo")
 
 
 def test_no_colo_and_colo_that_is_not_understood_are_different_errors() -> None:
