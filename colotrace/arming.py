@@ -157,7 +157,9 @@ def _verify_sites(target: AttachedTarget) -> None:
             f"process {target.pid} has a breakpoint at {strange[0].address:#x}, and the kernel knows no uprobe there",
             "Nothing was armed. A debugger has left it, or a tracer without a BPF program has set it.",
         )
-    message = f"{len(taken)} places in process {target.pid} are probed by another tracer as well; each hit costs more"
+    message = (
+        f"another tracer probes process {target.pid} at {len(taken)} of our places as well; each hit there costs more"
+    )
     target.notes.append(Note("shared", message, target.pid))
 
 
