@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from collections import deque
 from dataclasses import replace
 from pathlib import Path
 
 import click
 from rich.console import Console
 
-from colotrace.checkpoint import Checkpoint, Event
+from colotrace.checkpoint import Checkpoint, Event, Note
 from colotrace.cli import hush, lines
 from colotrace.cli.live import LiveView
 from colotrace.cli.options import QMP, SEED_COMPATIBLE, pids_given
@@ -31,6 +32,7 @@ Examples:
   sudo colotrace attach --pid 4711 --checkpoints 30 --json >run.jsonl
   sudo colotrace attach --pid 4711 --duration 60 --output run.jsonl
 """
+_NOTES_KEPT = 50
 
 
 @click.command("attach", epilog=_EPILOG)
@@ -109,7 +111,9 @@ class _Run:
         self._console = _Console(highlight=False, soft_wrap=not sys.stdout.isatty())
         self._series: dict[tuple[int, Role], RoleSeries] = {}
         self._done: dict[int, int] = {target.pid: 0 for target in session.targets}
+        self._is_live = not as_json and sys.stdout.isatty()
         self._view: LiveView | None = None
+        self._unsaid: deque[Note] = deque(maxlen=_NOTES_KEPT)
 
     def begin(self) -> None:
         """Says what is armed."""
@@ -122,8 +126,7 @@ class _Run:
 
     def follow(self) -> None:
         """Shows and writes what happens until the run is over."""
-        live = not self._as_json and sys.stdout.isatty()
-        view = LiveView(self._console, self._session, self._series) if live else None
+        view = LiveView(self._console, self._session, self._series) if self._is_live else None
         with view or contextlib.nullcontext():
             self._view = view
             while not self._session.ended:
@@ -138,6 +141,8 @@ class _Run:
         """Removes the probes, writes what was still under way, and sums up."""
         self._session.detach()
         self._take(self._session.receive(0))
+        while self._unsaid:  # the live view, now wiped, was the only place where these could be seen
+            self._say(f"note: {self._unsaid.popleft().message}")
         summaries = self._session.summaries()
         if self._qmp:
             summaries[0] = replace(summaries[0], info=self._migration_info(self._qmp))
@@ -159,15 +164,17 @@ class _Run:
             self._emit(lines.event_json(event))
             if isinstance(event, Checkpoint):
                 self._checkpoint(event)
-            elif self._view:
-                self._view.note(lines.as_note(event))
+            elif self._is_live:
+                self._unsaid.append(lines.as_note(event))
+                if self._view:
+                    self._view.note(self._unsaid[-1])
             elif not self._as_json:
                 self._say(f"note: {lines.as_note(event).message}")
 
     def _checkpoint(self, checkpoint: Checkpoint) -> None:
         key = (checkpoint.pid, checkpoint.role)
         self._series.setdefault(key, RoleSeries(*key)).add(checkpoint)
-        if not self._as_json and not self._view:
+        if not self._as_json and not self._is_live:
             self._console.print(lines.checkpoint_line(checkpoint), markup=False)
         self._done[checkpoint.pid] += checkpoint.completed
 

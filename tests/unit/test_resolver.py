@@ -117,7 +117,7 @@ def test_what_the_plan_says_of_the_file(plan: ProbePlan) -> None:
 
 
 def test_the_plan_as_json(plan: ProbePlan) -> None:
-    """The object that issue 2 describes."""
+    """The object that inspect --json prints."""
     program = build(Recipe(seed=5, skew=2))
     shown = plan.as_json()
     assert {"build_id", "machine", "colo", "roles", "unresolved"} <= shown.keys() and shown["colo"] is True
