@@ -150,6 +150,10 @@ class Code:
             self._names[address] = tuple(self.symbols.names_at(address)) or self._behind_stub(address)
         return self._names[address]
 
+    def is_function_start(self, address: int) -> bool:
+        """Whether the unwinder's index has a function begin there; without an index nothing speaks against it."""
+        return not len(self.bounds) or self.bounds.is_start(address)
+
     def raw(self, address: int) -> capstone.CsInsn | None:
         """capstone's own view of the instruction at an address, with operands and registers."""
         return next(self._decoder.disasm(self.image.read(address, _LONGEST), address, 1), None)

@@ -52,6 +52,11 @@ def resolve_image(image: Image) -> ProbePlan:
             unresolved.append(Unresolved(skeleton.role, skeleton.root, reason))
             roles[skeleton.role] = _empty(skeleton.role, skeleton.root)
             continue
+        if not code.is_function_start(roots[0].address):
+            reason = f"{roots[0].source} has it at {roots[0].address:#x}, where by .eh_frame_hdr no function begins"
+            unresolved.append(Unresolved(skeleton.role, skeleton.root, reason))
+            roles[skeleton.role] = _empty(skeleton.role, skeleton.root)
+            continue
         resolver = RoleResolver(code, skeleton, roots[0].address, numbers)
         if not resolver.has_messages:
             unresolved.append(Unresolved(skeleton.role, skeleton.root, "it exchanges no COLO messages"))

@@ -200,3 +200,16 @@ def test_a_vm_start_without_an_emulated_start_is_said(prologue: int, expected: s
 def test_message_names_are_qemus() -> None:
     """The builder's messages and the package's are the same words: else the tests above would prove little."""
     assert tuple(message.value for message in MESSAGES) == BUILT
+
+
+def test_a_symbol_that_is_no_functions_start_is_refused() -> None:
+    """Decoding from the middle of a function would make up instructions: the unwinder's index is asked as well."""
+    program = build(Recipe(seed=4))
+    root = ROOTS["primary"]
+    at = program.labels[root]
+    moved = program.data.replace(at.to_bytes(8, "little"), (at + 4).to_bytes(8, "little"))  # its st_value
+    assert moved != program.data
+    plan = plan_of(moved)
+    assert set(plan.roles[Role.PRIMARY].phases.values()) == {None} and not plan.roles[Role.PRIMARY].probes
+    assert any(root in item.what and "no function begins" in item.reason for item in plan.unresolved)
+    assert {role for role, _ in exact(plan)} == {"secondary"}
