@@ -89,6 +89,7 @@ static __always_inline void open_record(struct thread_state *state, struct total
 		record->phase_ns[PHASE_WAIT - 1] = state->wait_ns;
 		record->seen |= 1u << (PHASE_WAIT - 1);
 	}
+	sums->idle_since_ns = 0;
 	state->wait_ns = 0;
 	state->pause_begin_ns = 0;
 	state->ram_begun = 0;
@@ -264,6 +265,8 @@ int on_boundary(struct pt_regs *ctx)
 
 	if (effects & (EFFECT_WAIT_BEGIN | EFFECT_COLO_EXIT | EFFECT_TRANSACTION_BEGIN) && state->in_transaction)
 		close_record(state, target, sums, OUTCOME_ABORTED, now);
+	if (effects & (EFFECT_WAIT_BEGIN | EFFECT_COLO_EXIT))
+		sums->idle_since_ns = now;
 	if (closes)
 		close_phase(state, target, sums, closes, now);
 	if (effects & EFFECT_TRANSACTION_BEGIN)

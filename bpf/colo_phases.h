@@ -103,6 +103,7 @@ struct totals {
 	__u64 lost_records;
 	__u64 sequence;
 	__u64 last_completed_ns;
+	__u64 idle_since_ns; /* no transaction is in flight since then; 0: one is, or nothing is known */
 	__u64 writes_done;
 };
 

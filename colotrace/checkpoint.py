@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 from colotrace.phases import OUTSIDE_TOTAL, PHASES, Mark, Phase, Role
 
@@ -88,6 +88,8 @@ class CheckpointTotals:
 
     `phase_ns[p]` sums over `phase_num[p]` checkpoints (for init: one entry into COLO). `incomplete`, `aborted` and
     `lost_records` count what is not in the sums, except that a lost record is in them: only its details are gone.
+    `begun` counts transactions of every outcome. `idle_since_ns` is when the last one had ended (the wait after it
+    began, or COLO ended); None while one is in flight, and before a wait was seen to begin.
     """
 
     role: Role
@@ -108,11 +110,31 @@ class CheckpointTotals:
     aborted: int
     lost_records: int
     last_completed_ns: int
+    begun: int
+    idle_since_ns: int | None
 
     def mean_ns(self, phase: Phase) -> float | None:
         """The phase's mean over the checkpoints it was seen in; None if in none."""
         num = self.phase_num.get(phase, 0)
         return self.phase_ns[phase] / num if num else None
+
+    def since(self, earlier: CheckpointTotals) -> CheckpointTotals:
+        """What has been added since an earlier reading of the same totals; moments stay those of this reading.
+
+        Raises ValueError if `earlier` is of another process or role, or is the later one.
+        """
+        if (earlier.pid, earlier.role) != (self.pid, self.role) or earlier.begun > self.begun:
+            raise ValueError("not an earlier reading of the same totals")
+        differences: dict[str, object] = {}
+        for one in fields(self):
+            mine, theirs = getattr(self, one.name), getattr(earlier, one.name)
+            if one.name in ("role", "pid", "last_completed_ns", "idle_since_ns"):
+                differences[one.name] = mine
+            elif isinstance(mine, Mapping):
+                differences[one.name] = {phase: value - theirs.get(phase, 0) for phase, value in mine.items()}
+            else:
+                differences[one.name] = mine - theirs
+        return CheckpointTotals(**differences)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)

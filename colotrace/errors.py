@@ -7,7 +7,8 @@
       PlanError            5   COLO is in it, but what must be proven could not be; or memory differs from the file
       PermissionsError     6   a capability is missing
       EnvironmentFault     7   this kernel or installation cannot do it: bcc missing, uprobes off, lockdown
-      QmpError             8   a QMP socket that does not answer as one
+      QmpError             8   a QMP socket that does not answer as one, or belongs to another process
+        QmpRefusal         8   QEMU has answered with an error
       NothingSeenError     9   the run ended and fewer checkpoints were completed than were asked for
       OutputError         10   a file, or standard output, cannot be written
 
@@ -80,6 +81,14 @@ class QmpError(ColotraceError):
     """A QMP socket cannot be used."""
 
     exit_code = 8
+
+
+class QmpRefusal(QmpError):
+    """QEMU has answered a command with an error. `error_class` is QMP's, CommandNotFound for one."""
+
+    def __init__(self, message: str, error_class: str, remedy: str | None = None) -> None:
+        super().__init__(message, remedy)
+        self.error_class = error_class
 
 
 class OutputError(ColotraceError):

@@ -23,6 +23,7 @@ from colotrace.phases import Role
 from colotrace.qmp.client import query_migrate
 from colotrace.session import Session, attach
 from colotrace.summary import TargetSummary
+from colotrace.target.discovery import only_qemu
 from colotrace.text import printable
 
 _EPILOG = """\b
@@ -61,7 +62,8 @@ def command(
     if qmp:
         if len({*pids, *more_pids}) > 1:
             raise click.UsageError("--qmp names the socket of one QEMU; give one --pid with it")
-        query_migrate(qmp)  # a socket that does not answer is better known before the run than after it
+        # a socket that does not answer, or is another's, is better known before the run than after it
+        query_migrate(qmp, [*pids, *more_pids, 0][0] or only_qemu())
     with Stopper(duration) as stopper, _Outputs(output, armed_file) as outputs:
         with attach(*pids, *more_pids) as session:
             stopper.watch(session)

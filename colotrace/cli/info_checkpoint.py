@@ -13,6 +13,7 @@ from colotrace.errors import NothingSeenError
 from colotrace.qmp.client import query_migrate
 from colotrace.session import attach
 from colotrace.summary import info_checkpoint
+from colotrace.target.discovery import only_qemu
 
 _EPILOG = """\b
 Examples:
@@ -37,9 +38,10 @@ def command(pid: int | None, checkpoints: int, duration: float | None, qmp: str 
     It is measured from now on, over --checkpoints completed checkpoints. Times are nanoseconds, averages over tot_num
     but for tot_time, tot_num and init_time; what cannot be known is null, and standard error says why.
     """
+    pid = pid or only_qemu()
     if qmp:
-        query_migrate(qmp)  # a socket that does not answer is better known before the run than after it
-    with Stopper(duration) as stopper, attach(*([pid] if pid else [])) as session:
+        query_migrate(qmp, pid)  # a socket that does not answer is better known before the run than after it
+    with Stopper(duration) as stopper, attach(pid) as session:
         stopper.watch(session)
         done = 0
         for event in session.events():

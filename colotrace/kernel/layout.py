@@ -89,6 +89,7 @@ class Totals(ct.Structure):
         ("lost_records", ct.c_uint64),
         ("sequence", ct.c_uint64),
         ("last_completed_ns", ct.c_uint64),
+        ("idle_since_ns", ct.c_uint64),
         ("writes_done", ct.c_uint64),
     )
 
@@ -174,6 +175,8 @@ def decode_totals(totals: Totals, role: Role, pid: int) -> CheckpointTotals:
         aborted=totals.aborted,
         lost_records=totals.lost_records,
         last_completed_ns=totals.last_completed_ns,
+        begun=totals.sequence,
+        idle_since_ns=totals.idle_since_ns or None,
     )
 
 

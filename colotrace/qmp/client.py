@@ -1,55 +1,85 @@
-"""One question to a QMP socket, with a time limit."""
+"""Questions to a QMP socket, each with a time limit: qemu.qmp behind blocking calls."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+from typing import Any
 
-from colotrace.errors import QmpError
+from colotrace.errors import QmpError, QmpRefusal
+from colotrace.qmp.peer import connect
 
 TIMEOUT_S = 5.0
 
 
-def query_migrate(path: str, timeout_s: float = TIMEOUT_S) -> dict[str, object]:
+class QmpConnection:
+    """A connection to one QEMU's monitor; a QMP socket takes one client at a time. Use as a context manager.
+
+    With `pid`, only if that process is the one behind the socket. Raises QmpError if nothing answers within
+    `timeout_s`, what answers does not speak QMP, or it is another process.
+    """
+
+    def __init__(self, path: str, pid: int | None = None, timeout_s: float = TIMEOUT_S) -> None:
+        from qemu.qmp import QMPClient
+
+        logging.getLogger("qemu.qmp").setLevel(logging.CRITICAL)  # its warnings repeat what the exception says
+        self.path = path
+        self._timeout_s = timeout_s
+        self._client = QMPClient("colotrace")
+        self._client.events.event_filter = lambda _event: False  # nobody listens: they would pile up
+        self._runner = asyncio.Runner()
+        try:
+            self._run(self._client.connect(connect(path, pid, timeout_s)), "with a QMP greeting")
+        except BaseException:
+            self.close()
+            raise
+
+    def execute(self, command: str, **arguments: object) -> Any:
+        """What QEMU returns. Raises QmpRefusal if it answers with an error, QmpError if it does not answer."""
+        return self._run(self._client.execute(command, arguments or None), command)
+
+    def close(self) -> None:
+        """Disconnects; safe to call twice."""
+        from qemu.qmp import QMPError
+
+        # How a connection ends is of no interest any more.
+        with contextlib.suppress(QMPError, OSError, TimeoutError, EOFError, RuntimeError):
+            self._runner.run(asyncio.wait_for(self._client.disconnect(), 1))
+        self._runner.close()
+
+    def __enter__(self) -> QmpConnection:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.close()
+
+    def _run(self, work: Any, what: str) -> Any:
+        from qemu.qmp import ExecuteError, QMPError
+
+        try:
+            return self._runner.run(asyncio.wait_for(work, self._timeout_s))
+        except TimeoutError as error:
+            raise QmpError(
+                f"{self.path} did not answer {what} within {self._timeout_s:g} s",
+                "A QMP socket takes one client: is it in use?",
+            ) from error
+        except ExecuteError as error:
+            raise QmpRefusal(f"{what} failed on {self.path}: {error}", error.error_class) from error
+        except (QMPError, OSError, EOFError) as error:
+            raise QmpError(
+                f"cannot talk QMP on {self.path}: {str(error) or type(error).__name__}",
+                "Name the socket given to -qmp unix:PATH,server.",
+            ) from error
+
+
+def query_migrate(path: str, pid: int | None = None, timeout_s: float = TIMEOUT_S) -> dict[str, object]:
     """query-migrate's answer (MigrationInfo, qapi/migration.json), which the seed's object carries as `info`.
 
-    Raises QmpError if nothing answers within `timeout_s`, or what answers does not speak QMP.
+    Raises QmpError as QmpConnection does.
     """
-    return asyncio.run(_execute(path, "query-migrate", timeout_s))
-
-
-async def _execute(path: str, command: str, timeout_s: float) -> dict[str, object]:
-    from qemu.qmp import ExecuteError, QMPClient, QMPError
-
-    logging.getLogger("qemu.qmp").setLevel(logging.CRITICAL)  # its warnings repeat what the exception says
-    client = QMPClient("colotrace")
-    try:
-        async with asyncio.timeout(timeout_s):
-            await client.connect(path)
-            answer = await client.execute(command)
-    except TimeoutError as error:
-        raise QmpError(
-            f"{path} did not answer {command} within {timeout_s:g} s", "A QMP socket takes one client: is it in use?"
-        ) from error
-    except ExecuteError as error:
-        raise QmpError(f"{command} failed on {path}: {error}") from error
-    except (QMPError, OSError) as error:
-        raise QmpError(
-            f"cannot talk QMP on {path}: {error}", "Name the socket given to -qmp unix:PATH,server."
-        ) from error
-    finally:
-        await _disconnect(client)
+    with QmpConnection(path, pid, timeout_s) as connection:
+        answer = connection.execute("query-migrate")
     if not isinstance(answer, dict):
-        raise QmpError(f"{path} answered {command} with something that is no object")
+        raise QmpError(f"{path} answered query-migrate with something that is no object")
     return answer
-
-
-async def _disconnect(client: object) -> None:
-    from qemu.qmp import QMPClient, QMPError
-
-    assert isinstance(client, QMPClient)
-    try:
-        async with asyncio.timeout(1):
-            await client.disconnect()
-    except (QMPError, OSError, TimeoutError, EOFError):
-        pass

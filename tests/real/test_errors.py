@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -21,6 +22,9 @@ from support import (
     read_until,
     wait_for,
 )
+
+from colotrace.errors import QmpError
+from colotrace.qmp.peer import connect
 
 NOBODY = 65534
 CAPABILITIES = {"bpf", "perfmon", "sys_ptrace"}
@@ -103,6 +107,28 @@ def test_a_qmp_socket_in_use(pair: ColoPair) -> None:
     with QmpWitness(pair.primary.qmp_path):
         run = colotrace("attach", "--pid", pair.primary.pid, "-n", 1, "--qmp", pair.primary.qmp_path)
     assert run.returncode == 8 and "in use" in run.stderr and "Traceback" not in run.stderr
+
+
+def test_a_qmp_socket_of_another_qemu(pair: ColoPair) -> None:
+    run = colotrace("attach", "--pid", pair.primary.pid, "-n", 1, "--qmp", pair.secondary.qmp_path)
+    assert run.returncode == 8
+    assert f"belongs to process {pair.secondary.pid} (qemu-system-x86), not to process {pair.primary.pid}" in run.stderr
+
+
+def test_a_qmp_socket_that_was_handed_over(pair: ColoPair, tmp_path: Path) -> None:
+    """libvirt listens itself and passes QEMU the descriptor: SO_PEERCRED then names libvirt."""
+    path = str(tmp_path / "qmp.sock")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen(1)
+        keeper = subprocess.Popen(["sleep", "60"], pass_fds=[listener.fileno()])
+    try:
+        connect(path, keeper.pid, 5).close()
+        with pytest.raises(QmpError, match="not to process"):
+            connect(path, pair.primary.pid, 5)
+    finally:
+        keeper.kill()
+        keeper.wait()
 
 
 def test_colo_not_running_yet_is_said_and_waited_for(make_pair: Callable[..., ColoPair], tmp_path: Path) -> None:

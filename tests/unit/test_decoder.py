@@ -210,6 +210,7 @@ def test_totals(role: Role) -> None:
     same = ("pause_ns", "pause_num", "device_bytes", "device_num", "ram_bytes", "ram_pages", "ram_num", "incomplete")
     for name in (*same, "aborted", "lost_records", "last_completed_ns"):
         assert getattr(sums, name) == getattr(totals, name), name
+    assert (sums.begun, sums.idle_since_ns) == (totals.sequence, totals.idle_since_ns)
     assert sums.mean_ns(Phase.LOAD) == totals.phase_ns[7] / totals.seen_num[7]
 
 

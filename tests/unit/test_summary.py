@@ -41,7 +41,7 @@ def totals(role: Role = Role.PRIMARY, **changes: Any) -> CheckpointTotals:
         role=role, pid=7, checkpoints=3, total_ns=10_001, other_ns=302,
         phase_ns={p: 3000 * p.number + 2 for p in phases}, phase_num={p: 1 if p is Phase.INIT else 3 for p in phases},
         pause_ns=500, pause_num=3, device_bytes=50_000, device_num=3, ram_bytes=8_000_000, ram_pages=1950, ram_num=3,
-        incomplete=2, aborted=1, lost_records=4, last_completed_ns=99,
+        incomplete=2, aborted=1, lost_records=4, last_completed_ns=99, begun=6, idle_since_ns=100,
     )  # fmt: skip
     return replace(whole, **changes)
 
@@ -50,7 +50,7 @@ def empty(role: Role = Role.PRIMARY) -> CheckpointTotals:
     phases = ROLE_PHASES[role]
     zeroes = dict.fromkeys(
         ("checkpoints", "total_ns", "other_ns", "pause_ns", "pause_num", "device_bytes", "device_num", "ram_bytes",
-         "ram_pages", "ram_num", "incomplete", "aborted", "lost_records", "last_completed_ns"), 0,
+         "ram_pages", "ram_num", "incomplete", "aborted", "lost_records", "last_completed_ns", "begun"), 0,
     )  # fmt: skip
     return totals(role, **zeroes, phase_ns=dict.fromkeys(phases, 0), phase_num=dict.fromkeys(phases, 0))
 
