@@ -57,10 +57,10 @@ def _member_offsets(code: Code, visitor: Function) -> dict[str, int]:
 
 
 def _referenced(code: Code, function: Function) -> set[int]:
-    """The data addresses that a function, and the unnamed functions it calls, take rip-relative operands of."""
+    """The data addresses that a function, and the functions of this binary it calls, take rip-relative operands of."""
     functions = [function]
     for call in function.calls:
-        if call.kind is Kind.CALL and call.target is not None and not call.names:
+        if call.kind is Kind.CALL and call.target is not None:
             functions.append(code.function(call.target))
     addresses = set()
     for one in functions:
