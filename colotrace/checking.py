@@ -24,7 +24,7 @@ from colotrace.qmp.client import QmpConnection
 from colotrace.session import Session
 
 INFO, RESET = "info_checkpoint", "reset_checkpoint"
-WINDOWS = 5
+MOST_WINDOWS = 25
 SETTLE_S = 0.005
 """The patch adds the wait's time after the wait and before the first boundary of a transaction: if none has come so
 long after an answer, the COLO thread was not there either."""
@@ -75,6 +75,16 @@ def open_patched(path: str, pid: int) -> QmpConnection:
     return qmp
 
 
+def count_windows(checkpoints: int, num: int, tolerance: int) -> int:
+    """How many windows to take readings at: many, so that one disturbance is seen for what it is.
+
+    But none so short that what truncation over `num` checkpoints leaves open is more than the tolerance (nanoseconds a
+    checkpoint).
+    """
+    shortest = max(1, -(-2 * num // tolerance))
+    return max(1, min(MOST_WINDOWS, checkpoints // shortest))
+
+
 class Checker:
     """One run over one process. `on_event` gets all that the session yields, as it comes."""
 
@@ -99,7 +109,7 @@ class Checker:
         self._wait_for(1)
         reading, totals = self._read_quietly()
         first = totals.checkpoints
-        windows = min(WINDOWS, checkpoints)
+        windows = count_windows(checkpoints, reading.num or 1, self._least_tolerance())
         for number in range(1, windows + 1):
             self._wait_for(first + -(-checkpoints * number // windows))
             if not self._target.alive:
@@ -119,11 +129,7 @@ class Checker:
         role = self._target.role
         if role is None or not self._windows:
             return CheckResult(role, 0, 0, self._cost, (), (), tuple(self._notes))
-        tolerances = {
-            field.name: tolerance_ns(field, role, self._target.plan, self._cost)
-            for field in FIELDS.values()
-            if is_of_role(field, role)
-        }
+        tolerances = self._tolerances(role)
         checks = compare(self._windows, role, tolerances)
         last, totals = self._windows[-1].after, self._totals()
         if totals and totals.phase_num.get(Phase.INIT) and last.values.get("init_time") != 0:  # 0: cleared by a reset
@@ -140,12 +146,23 @@ class Checker:
             notes=(*self._notes, *self._remarks(checks.values())),
         )
 
+    def _tolerances(self, role: Role) -> dict[str, int]:
+        fields = [field for field in FIELDS.values() if is_of_role(field, role)]
+        return {field.name: tolerance_ns(field, role, self._target.plan, self._cost) for field in fields}
+
+    def _least_tolerance(self) -> int:
+        role = self._target.role
+        assert role, "a checkpoint has completed"
+        return min(ns for ns in self._tolerances(role).values() if ns)
+
     def _remarks(self, checks: Iterable[FieldCheck]) -> list[str]:
-        remarks = [
-            f"{check.field.name} differs in a minority of the windows only: something came between two clock readings"
-            for check in checks
-            if check.verdict is Verdict.DISTURBED
-        ]
+        disturbed = [check.field.name for check in checks if check.verdict is Verdict.DISTURBED]
+        remarks = []
+        if disturbed:
+            remarks.append(
+                f"{', '.join(disturbed)}: further apart than the bound, but not in most windows: something came "
+                "between two clock readings"
+            )
         partly = sum(window.kernel.incomplete for window in self._windows)
         if partly:
             remarks.append(f"{partly} checkpoints were seen in part only, and their windows are not compared")

@@ -122,12 +122,16 @@ def compare(windows: Sequence[Window], role: Role, tolerances: Mapping[str, int]
 
 
 def compare_once(field: Field, reading: Reading, kernel: int, tolerance: int) -> FieldCheck:
-    """The verdict on something that happens once, and that the kernel has seen."""
+    """The verdict on something that happens once, and that the kernel has seen.
+
+    One pair of clock readings shows no pattern, so that a disturbance cannot be told from a defect: it only differs if
+    it is off by more than half.
+    """
     value = reading.values.get(field.name)
     if value is None:
         return FieldCheck(field, Verdict.NOT_COMPARED, 1, kernel=kernel, reason="the answer has no such number")
-    agrees = abs(value - kernel) <= tolerance
-    verdict = Verdict.AGREES if agrees else Verdict.DIFFERS
+    away = abs(value - kernel)
+    verdict = Verdict.AGREES if away <= tolerance else Verdict.DISTURBED if 2 * away <= kernel else Verdict.DIFFERS
     return FieldCheck(field, verdict, 1, Interval.exact(value), kernel, tolerance)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from colotrace import checking
-from colotrace.checking import Checker
+from colotrace.checking import Checker, count_windows
 from colotrace.checkpoint import CheckpointTotals, ColoExit, Event, HitCost, ProbeCost
 from colotrace.crosscheck.fields import FIELDS
 from colotrace.crosscheck.tolerance import tolerance_ns
@@ -92,11 +92,21 @@ def test_a_run(role: Role) -> None:
     one = checker(world)
     one.run(50)
     result = one.result()
-    assert (result.findings, result.checkpoints, result.windows) == ((), 50, 5)
-    assert world.asked == ["info_checkpoint"] * 12, "six readings, each taken twice"
+    assert (result.findings, result.checkpoints, result.windows) == ((), 50, 25)
+    assert world.asked == ["info_checkpoint"] * 52, "26 readings, each taken twice"
 
 
-@pytest.mark.parametrize(("wanted", "windows"), [(1, 1), (3, 3), (7, 5)])
+@pytest.mark.parametrize(
+    ("checkpoints", "num", "windows"),
+    [(50, 1, 25), (50, 10_000, 25), (50, 100_000, 7), (50, 1_000_000, 1), (1, 1, 1), (3, 1, 3), (1000, 100_000, 25)],
+)
+def test_windows_are_as_many_as_truncation_allows(checkpoints: int, num: int, windows: int) -> None:
+    assert count_windows(checkpoints, num, 30_000) == windows
+    shortest = checkpoints // windows
+    assert windows == 1 or 2 * num <= 30_000 * shortest
+
+
+@pytest.mark.parametrize(("wanted", "windows"), [(1, 1), (3, 3), (7, 7)])
 def test_few_checkpoints_make_few_windows(wanted: int, windows: int) -> None:
     one = checker(World(MADE * 20))
     one.run(wanted)
@@ -139,7 +149,7 @@ def test_an_answer_during_which_a_transaction_began_does_not_count() -> None:
     world.answers = answer
     one = checker(world)
     one.run(10)
-    assert one.result().findings == () and len(world.asked) == 14
+    assert one.result().findings == () and len(world.asked) == 2 * (1 + 10) + 2, "the first was asked for once more"
 
 
 def test_no_quiet_moment_is_an_error() -> None:
@@ -164,7 +174,7 @@ def test_the_process_ends_in_the_middle() -> None:
     world = World([*MADE * 13, "die"])
     one = checker(world)
     one.run(50)
-    assert one.result().checkpoints == 10, "what was read before is still judged"
+    assert one.result().checkpoints == 12, "what was read before is still judged"
 
 
 def test_told_to_stop_it_takes_a_last_reading() -> None:
@@ -218,7 +228,7 @@ def test_a_reset_is_tried_at_the_end(defects: tuple[str, ...], codes: list[str])
     result = one.result()
     assert [finding.code for finding in result.findings] == codes and result.checkpoints == 10
     at = world.asked.index("reset_checkpoint")
-    assert at > 10 and world.asked[at + 1 :] == ["info_checkpoint"] * 2
+    assert at > 20 and world.asked[at + 1 :] == ["info_checkpoint"] * 2
 
 
 def test_a_reset_without_a_checkpoint_after_it_is_not_asked_about() -> None:

@@ -58,7 +58,8 @@ def test_help_names_all_commands_and_exit_codes() -> None:
     for name in COMMANDS:
         assert f"\n  {name} " in output
     assert "Examples:" in output and "Exit codes:" in output
-    assert [line.split()[0] for line in output.partition("Exit codes:")[2].strip().splitlines()] == [*"0123456789", "10", "11", "70"]
+    codes = [line.split()[0] for line in output.partition("Exit codes:")[2].strip().splitlines()]
+    assert codes == [*"0123456789", "10", "11", "70"]
 
 
 def test_version() -> None:

@@ -210,7 +210,11 @@ def test_init_is_compared_where_the_kernel_has_seen_it() -> None:
     patch.take(took(Role.PRIMARY))
     reading = patch.reading()
     assert compare_once(init, reading, 4_581_165 + 10, 10).verdict is Verdict.AGREES
-    assert compare_once(init, reading, 4_581_165 + 11, 10).verdict is Verdict.DIFFERS
+    assert compare_once(init, reading, 4_581_165 + 11, 10).verdict is Verdict.DISTURBED
+    assert compare_once(init, reading, 4_581_165 * 2, 10).verdict is Verdict.DISTURBED
+    assert compare_once(init, reading, 4_581_165 * 2 + 2, 10).verdict is Verdict.DIFFERS
+    negative = parse_reading({**reading.values, "init_time": -4_581_165})
+    assert compare_once(init, negative, 4_581_165, 10).verdict is Verdict.DIFFERS
     assert compare_once(init, parse_reading({"tot_num": 1}), 5, 10).verdict is Verdict.NOT_COMPARED
 
 
