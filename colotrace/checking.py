@@ -12,12 +12,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from colotrace.checkpoint import CheckpointTotals, ColoExit, Event, ProbeCost
-from colotrace.crosscheck.compare import FieldCheck, Verdict, Window, compare, compare_once
+from colotrace.crosscheck.compare import FieldCheck, Verdict, compare, compare_once
 from colotrace.crosscheck.defects import Evidence, Reset, explain
 from colotrace.crosscheck.fields import FIELDS, is_of_role
 from colotrace.crosscheck.findings import Finding
 from colotrace.crosscheck.reading import Reading, parse_reading
 from colotrace.crosscheck.tolerance import tolerance_ns
+from colotrace.crosscheck.windows import Window
 from colotrace.errors import NothingSeenError, QmpError
 from colotrace.phases import Phase, Role
 from colotrace.qmp.client import QmpConnection
@@ -135,7 +136,7 @@ class Checker:
         if totals and totals.phase_num.get(Phase.INIT) and last.values.get("init_time") != 0:  # 0: cleared by a reset
             init = FIELDS["init_time"]
             checks[init.name] = compare_once(init, last, totals.phase_ns[Phase.INIT], tolerances[init.name])
-        findings = explain(Evidence(role, self._windows, checks, self._reset, self._pairs))
+        findings = explain(Evidence(role, self._windows, checks, tolerances, self._reset, self._pairs))
         return CheckResult(
             role=role,
             checkpoints=sum(window.kernel.checkpoints for window in self._windows),

@@ -1,46 +1,16 @@
-"""The patch's figures against the kernel's, field by field, over the same checkpoints.
-
-A run gives several windows: two readings each, with the kernel's totals of the checkpoints between. A defect of the
-patch is there in every window; a thread kept off its processor between two clock readings spoils one. So a field
-differs only if it does so over the whole run and, to the same side, in most of its windows.
-"""
+"""The patch's figures against the kernel's: a verdict for each field, over the same checkpoints."""
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from colotrace.checkpoint import CheckpointTotals
 from colotrace.crosscheck.fields import FIELDS, Field, Kind, is_of_role
 from colotrace.crosscheck.interval import Interval
 from colotrace.crosscheck.reading import Reading
+from colotrace.crosscheck.windows import Window, hold, kernel_over, patch_over, taken_as
 from colotrace.phases import Role
-
-
-@dataclass(frozen=True)
-class Window:
-    """Two readings of the patch, and what the kernel counted between them."""
-
-    before: Reading
-    after: Reading
-    kernel: CheckpointTotals
-
-    @property
-    def num(self) -> int | None:
-        """How many checkpoints the patch has counted; None if it does not say."""
-        before, after = self.before.values.get("tot_num"), self.after.values.get("tot_num")
-        return after - before if before is not None and after is not None else None
-
-    @property
-    def is_even(self) -> bool:
-        """Whether both have counted the same checkpoints, so that their sums can be compared."""
-        return self.num == self.kernel.checkpoints > 0
-
-    def patch_total(self, name: str) -> Interval | None:
-        """What the patch has added to a field's sum."""
-        before, after = self.before.total(name), self.after.total(name)
-        return after - before if before and after else None
 
 
 class Verdict(enum.Enum):
@@ -148,59 +118,10 @@ def _compare_sums(field: Field, even: Sequence[Window], tolerance: int) -> Field
     checkpoints = sum(window.kernel.checkpoints for window in even)
     if not even:
         return FieldCheck(field, Verdict.NOT_COMPARED, 0, reason="no stretch in which both count the same checkpoints")
-    kernel = _sum(field.kernel_total(window.kernel) for window in even)
-    patch = total_over(even, field.name)
-    if patch is None:
-        reason = "the answer has no such number"
-        return FieldCheck(field, Verdict.NOT_COMPARED, checkpoints, kernel=kernel, reason=reason)
-    if kernel is None:
-        reason = "the kernel has not seen it in each checkpoint"
-        return FieldCheck(field, Verdict.NOT_COMPARED, checkpoints, patch, reason=reason)
-    side = _side(patch, kernel, tolerance * checkpoints)
-    verdict = Verdict.AGREES
-    if side:
-        sides = [_window_side(field, window, tolerance) for window in even]
-        verdict = Verdict.DIFFERS if 2 * sides.count(side) > len(sides) else Verdict.DISTURBED
+    patch, kernel = patch_over(even, taken_as(field.name)), kernel_over(even, field.kernel_total)
+    held = hold(even, taken_as(field.name), field.kernel_total, tolerance)
+    if held is None:
+        reason = "the answer has no such number" if patch is None else "the kernel has not seen it in each checkpoint"
+        return FieldCheck(field, Verdict.NOT_COMPARED, checkpoints, patch, kernel, reason=reason)
+    verdict = Verdict.DIFFERS if held.differs else Verdict.DISTURBED if held.side else Verdict.AGREES
     return FieldCheck(field, verdict, checkpoints, patch, kernel, tolerance * checkpoints)
-
-
-def total_over(windows: Sequence[Window], name: str, kind: Kind | None = None) -> Interval | None:
-    """What the patch has added to a field's sum in some windows; neighbours share a reading and its error.
-
-    `kind` takes the field for one of another kind than it should be.
-    """
-    total = Interval.exact(0)
-    for first, last in _runs(windows):
-        before, after = first.before.total(name, kind), last.after.total(name, kind)
-        if before is None or after is None:
-            return None
-        total += after - before
-    return total
-
-
-def _runs(windows: Sequence[Window]) -> list[tuple[Window, Window]]:
-    """The first and last window of each stretch in which one begins with the reading that the one before ended with."""
-    runs: list[tuple[Window, Window]] = []
-    for window in windows:
-        if runs and runs[-1][1].after is window.before:
-            runs[-1] = (runs[-1][0], window)
-        else:
-            runs.append((window, window))
-    return runs
-
-
-def _window_side(field: Field, window: Window, tolerance: int) -> int:
-    patch, kernel = window.patch_total(field.name), field.kernel_total(window.kernel)
-    return 0 if patch is None or kernel is None else _side(patch, kernel, tolerance * window.kernel.checkpoints)
-
-
-def _side(patch: Interval, kernel: int, tolerance: int) -> int:
-    """1 if the patch has more than the bound allows, -1 if less, 0 if they agree."""
-    away = -patch.distance(kernel)
-    return 0 if abs(away) <= tolerance else 1 if away > 0 else -1
-
-
-def _sum(values: Iterable[int | None]) -> int | None:
-    given = list(values)
-    known = [value for value in given if value is not None]
-    return sum(known) if len(known) == len(given) else None

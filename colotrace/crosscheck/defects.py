@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from colotrace.checkpoint import CheckpointTotals
 from colotrace.crosscheck import plausible
-from colotrace.crosscheck.compare import FieldCheck, Verdict, Window, total_over
+from colotrace.crosscheck.compare import FieldCheck, Verdict
 from colotrace.crosscheck.fields import FIELDS, Kind, is_of_role
 from colotrace.crosscheck.findings import Code, Finding, finding, grouped, negative
-from colotrace.crosscheck.interval import Interval
 from colotrace.crosscheck.reading import Reading
+from colotrace.crosscheck.windows import Held, KernelSum, PatchSum, Window, hold, taken_as
 from colotrace.phases import Phase, Role
 
 _UNITS = {1_000: "microseconds", 1_000_000: "milliseconds"}
-_SURE = 10
-"""A unit is only read off a field whose error is at most one part in so many."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +32,9 @@ class Evidence:
 
     role: Role
     windows: Sequence[Window]
-    checks: dict[str, FieldCheck]
+    checks: Mapping[str, FieldCheck]
+    tolerances: Mapping[str, int]
+    """Per checkpoint."""
     reset: Reset | None = None
     pairs: Sequence[tuple[Reading, Reading]] = ()
     """Two answers each, to questions asked one after the other while no transaction was in flight."""
@@ -51,6 +51,10 @@ class Evidence:
     def is_zero(self, name: str) -> bool:
         """Whether the patch has answered 0 each time."""
         return all(w.before.values.get(name) == 0 == w.after.values.get(name) for w in self.even)
+
+    def hold(self, name: str, patch: PatchSum, kernel: KernelSum | None = None, tolerance: int = 0) -> Held | None:
+        """A field's sums compared as if it, or what it counts, were another; `tolerance` comes on top of its own."""
+        return hold(self.even, patch, kernel or FIELDS[name].kernel_total, self.tolerances.get(name, 0) + tolerance)
 
 
 def explain(evidence: Evidence) -> list[Finding]:
@@ -128,16 +132,17 @@ def _negative(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _mixed(evidence: Evidence) -> Iterator[Finding]:
-    """Sums where averages are promised, and the average where the sum is."""
-    found = []
+    """Sums where averages are promised, and the average where the sum is; at least one must show it beyond chance."""
+    found, sharp = [], False
     for name in _in_order(evidence.left):
         check, kind = evidence.checks[name], FIELDS[name].kind
-        if kind in (Kind.MEAN, Kind.SUM) and check.patch:
+        if kind in (Kind.MEAN, Kind.SUM):
             taken = Kind.SUM if kind is Kind.MEAN else Kind.MEAN
-            total = total_over(evidence.even, name, taken)
-            if total and _explains(total, check):
-                found.append((name, total.middle))
-    if found:
+            held = evidence.hold(name, taken_as(name, taken))
+            if held and held.agrees:
+                found.append((name, held.patch.middle))
+                sharp |= held.is_sharp
+    if sharp:
         evidence.left -= {name for name, _ in found}
         name, value = found[0]
         check = evidence.checks[name]
@@ -154,8 +159,12 @@ def _units(evidence: Evidence) -> Iterator[Finding]:
     """A factor that makes all that differ agree; what is too coarse to show it only has to fit."""
     times = [name for name in _in_order(evidence.left) if FIELDS[name].is_time]
     for factor, unit in _UNITS.items():
-        fits = [name for name in times if _fits_unit(evidence.checks[name], factor)]
-        sure = [n for n in fits if (evidence.checks[n].patch or Interval(0, 0)).error * _SURE < _middle(evidence, n)]
+        fits, sure = [], []
+        for name in times:
+            held = evidence.hold(name, taken_as(name, factor=factor))
+            if held and held.agrees:
+                fits.append(name)
+                sure += [name] if held.is_sharp else []
         if not sure:
             continue
         evidence.left -= set(fits)
@@ -172,27 +181,16 @@ def _units(evidence: Evidence) -> Iterator[Finding]:
         return
 
 
-def _fits_unit(check: FieldCheck, factor: int) -> bool:
-    return check.patch is not None and _explains(check.patch.times(factor), check)
-
-
-def _middle(evidence: Evidence, name: str) -> int:
-    patch = evidence.checks[name].patch
-    return patch.middle if patch else 0
-
-
 def _moved(evidence: Evidence) -> Iterator[Finding]:
     """A phase that stays 0 while another grows by just as much."""
     for source in _in_order(evidence.left):
         if not evidence.is_zero(source) or FIELDS[source].phase is None:
             continue
-        lost = evidence.checks[source].kernel or 0
         for target in _in_order(evidence.left - {source}):
-            check = evidence.checks[target]
-            if FIELDS[target].phase is None or check.patch is None or check.kernel is None:
-                continue
-            tolerance = check.tolerance + evidence.checks[source].tolerance
-            if abs(check.patch.distance(check.kernel + lost)) > tolerance:
+            check, lost = evidence.checks[target], evidence.checks[source].kernel
+            both = _sum_of(source, target)
+            held = evidence.hold(target, taken_as(target), both, evidence.tolerances[source])
+            if FIELDS[target].phase is None or held is None or not held.agrees or not check.kernel or not lost:
                 continue
             evidence.left -= {source, target}
             is_known = (FIELDS[source].phase, FIELDS[target].phase) == (Phase.RECV, Phase.PUT)
@@ -200,13 +198,23 @@ def _moved(evidence: Evidence) -> Iterator[Finding]:
                 Code.RECV_IN_PUT if is_known else Code.PHASE_IN_ANOTHER,
                 (source, target),
                 f"the time of {source} is added to {target}",
-                f"{source} stays 0; {target} grew by {grouped(check.patch.middle)}, the kernel's "
+                f"{source} stays 0; {target} grew by {grouped(held.patch.middle)}, the kernel's "
                 f"{_stem(target)} + {_stem(source)} is {grouped(check.kernel)} + {grouped(lost)} = "
-                f"{grouped(check.kernel + lost)} (bound {grouped(tolerance + check.patch.error)})",
-                patch=check.patch.middle,
-                kernel=check.kernel + lost,
+                f"{grouped(held.kernel)}",
+                patch=held.patch.middle,
+                kernel=held.kernel,
             )
             break
+
+
+def _sum_of(*names: str) -> KernelSum:
+    """The kernel's sum of several fields."""
+
+    def both(totals: CheckpointTotals) -> int | None:
+        sums = [FIELDS[name].kernel_total(totals) for name in names]
+        return sum(one or 0 for one in sums) if None not in sums else None
+
+    return both
 
 
 def _zeros(evidence: Evidence) -> Iterator[Finding]:
@@ -256,20 +264,15 @@ def _stale(evidence: Evidence) -> Iterator[Finding]:
 def _unexplained(evidence: Evidence) -> Iterator[Finding]:
     for name in _in_order(evidence.left):
         check = evidence.checks[name]
-        patch = total_over(evidence.even, name) or check.patch
         yield finding(
             Code.UNEXPLAINED,
             (name,),
             f"{name} differs, and no known defect explains it",
-            f"the patch has {grouped(patch.middle if patch else 0)}, the kernel {grouped(check.kernel or 0)}, the "
-            f"difference {grouped(check.difference or 0)} is more than {grouped(check.bound or 0)}",
+            f"the patch has {grouped(check.patch.middle if check.patch else 0)}, the kernel "
+            f"{grouped(check.kernel or 0)}, the difference {grouped(check.difference or 0)} is more than "
+            f"{grouped(check.bound or 0)}",
         )
     evidence.left.clear()
-
-
-def _explains(total: Interval, check: FieldCheck) -> bool:
-    """Whether a total, other than the one that differs, agrees with the kernel's."""
-    return check.kernel is not None and abs(total.distance(check.kernel)) <= check.tolerance
 
 
 def _in_order(names: set[str]) -> list[str]:
@@ -281,6 +284,6 @@ def _stem(name: str) -> str:
 
 
 _RULES: tuple[Callable[[Evidence], Iterator[Finding]], ...] = (
-    _shape, _torn, _counts, _negative, _stale, _mixed, _units, _moved, _zeros, _unexplained,
+    _shape, _torn, _counts, _negative, _stale, _moved, _mixed, _units, _zeros, _unexplained,
 )  # fmt: skip
 """In this order: the surest first, and what nothing explains last."""

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from colotrace.checkpoint import CheckpointTotals
-from colotrace.crosscheck.compare import Window
 from colotrace.crosscheck.fields import FIELDS, Kind
 from colotrace.crosscheck.reading import Reading, parse_reading
+from colotrace.crosscheck.windows import Window
 from colotrace.phases import OUTSIDE_TOTAL, ROLE_PHASES, Phase, Role
 
 

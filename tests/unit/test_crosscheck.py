@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from colotrace.crosscheck.compare import FieldCheck, Verdict, Window, compare, compare_once
+from colotrace.crosscheck.compare import FieldCheck, Verdict, compare, compare_once
 from colotrace.crosscheck.defects import Evidence, Reset, explain
 from colotrace.crosscheck.fields import FIELDS, is_of_role
 from colotrace.crosscheck.findings import FIXES, Code, Finding
 from colotrace.crosscheck.reading import parse_reading
+from colotrace.crosscheck.windows import Window
 from colotrace.phases import Phase, Role
 
 from .patchmodel import Kernel, Patch, Took, took, windows
@@ -37,7 +38,7 @@ def ordinary(role: Role, *defects: str, skew: int = 0, before: int = 3) -> tuple
 
 def found(role: Role, runs: list[Window], **more: object) -> tuple[dict[str, FieldCheck], list[Finding]]:
     checks = compare(runs, role, tolerances(role))
-    return checks, explain(Evidence(role, runs, checks, **more))  # type: ignore[arg-type]
+    return checks, explain(Evidence(role, runs, checks, tolerances(role), **more))  # type: ignore[arg-type]
 
 
 def codes(findings: Iterable[Finding]) -> list[tuple[str, tuple[str, ...]]]:
@@ -111,6 +112,23 @@ def test_sums_among_averages() -> None:
     (one,) = findings
     assert one.code == "averages-mixed-with-totals"
     assert one.fields == tuple(name for name, f in FIELDS.items() if f.phase and f.phase is not Phase.INIT)
+
+
+def test_a_disturbance_does_not_hide_a_wrong_unit() -> None:
+    patch, kernel = Patch(Role.PRIMARY, frozenset({"micro"})), Kernel(Role.PRIMARY)
+    stalled = [took(Role.PRIMARY, stall=50_000_000), *checkpoints(Role.PRIMARY, 9)]
+    stretches = [checkpoints(Role.PRIMARY, 10), stalled, checkpoints(Role.PRIMARY, 10)]
+    _, findings = found(Role.PRIMARY, windows(patch, kernel, checkpoints(Role.PRIMARY, 3), stretches))
+    assert [one.code for one in findings] == ["wrong-unit"]
+
+
+def test_a_short_phase_is_not_taken_for_a_sum() -> None:
+    """In short windows the average's own wobble is as large as a phase within the tolerance: that proves nothing."""
+    patch, kernel = Patch(Role.PRIMARY, frozenset({"recv-in-put"})), Kernel(Role.PRIMARY)
+    short = [Took({**one.phases, Phase.PUT: 15_000}) for one in checkpoints(Role.PRIMARY, 50)]
+    stretches = [short[number : number + 2] for number in range(0, 50, 2)]
+    _, findings = found(Role.PRIMARY, windows(patch, kernel, checkpoints(Role.PRIMARY, 3), stretches))
+    assert [one.code for one in findings] == ["recv-counted-in-put"]
 
 
 @pytest.mark.parametrize(("defect", "factor"), [("micro", 1_000), ("milli", 1_000_000)])
