@@ -112,7 +112,10 @@ class Checker:
         first = totals.checkpoints
         windows = count_windows(checkpoints, reading.num or 1, self._least_tolerance())
         for number in range(1, windows + 1):
-            self._wait_for(first + -(-checkpoints * number // windows))
+            wanted = first + -(-checkpoints * number // windows)
+            if totals.checkpoints >= wanted:
+                continue  # more than one came before the last reading
+            self._wait_for(wanted)
             if not self._target.alive:
                 return
             before, earlier = reading, totals

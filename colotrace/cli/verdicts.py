@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from colotrace.checkpoint import ProbeCost
+from colotrace.cli.units import time_text
 from colotrace.crosscheck.audit import Audit
 from colotrace.crosscheck.compare import FieldCheck, Verdict
 from colotrace.crosscheck.findings import Finding
@@ -25,28 +26,32 @@ def check_table(checks: Sequence[FieldCheck]) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
     for check in checks:
-        unit = check.field.unit
-        percent = "" if check.percent is None else f"{check.percent:+.3f} %"
+        difference = _mean(check, check.difference)
         table.add_row(
             check.field.name,
-            _mean(check, check.patch.middle if check.patch else None, unit),
-            _mean(check, check.kernel, unit),
-            _mean(check, check.difference, unit, sign="+"),
-            percent,
-            _mean(check, check.bound, unit),
+            _mean(check, check.patch.middle if check.patch else None),
+            _mean(check, check.kernel),
+            f"+{difference}" if (check.difference or 0) > 0 else difference,
+            _percent(check.percent),
+            _mean(check, check.bound),
             check.verdict.value,
             style=_STYLES.get(check.verdict, ""),
         )
     return table
 
 
-def _mean(check: FieldCheck, total: int | None, unit: str, sign: str = "") -> str:
+def _percent(percent: float | None) -> str:
+    return "" if percent is None else f"{percent:+.2f} %" if abs(percent) < 10 else f"{percent:+,.0f} %"
+
+
+def _mean(check: FieldCheck, total: int | None) -> str:
     """A sum as a mean per checkpoint; a count as it is."""
     if total is None:
         return "-"
-    if not unit:
-        return f"{total:{sign},}"
-    return f"{total / max(1, check.checkpoints):{sign},.0f} {'B' if unit == 'bytes' else unit}"
+    if not check.field.unit:
+        return f"{total:,}"
+    mean = total / max(1, check.checkpoints)
+    return time_text(mean) if check.field.is_time else f"{mean:,.0f} B"
 
 
 def findings_view(findings: Iterable[Finding], indent: str = "") -> list[Text]:

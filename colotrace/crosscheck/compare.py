@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from colotrace.crosscheck.fields import FIELDS, Field, Kind, is_of_role
 from colotrace.crosscheck.interval import Interval
 from colotrace.crosscheck.reading import Reading
-from colotrace.crosscheck.windows import Window, hold, kernel_over, patch_over, taken_as
+from colotrace.crosscheck.windows import Window, comparable, hold, kernel_over, patch_over, taken_as
 from colotrace.phases import Role
 
 
@@ -75,7 +75,7 @@ class FieldCheck:
 
 def compare(windows: Sequence[Window], role: Role, tolerances: Mapping[str, int]) -> dict[str, FieldCheck]:
     """A verdict for each field; `tolerances` are per checkpoint, and only even windows count."""
-    even = [window for window in windows if window.is_even]
+    even = comparable(windows)
     checks = {}
     for field in FIELDS.values():
         if field.kind is Kind.COUNT:

@@ -11,7 +11,7 @@ from colotrace.crosscheck.compare import FieldCheck, Verdict
 from colotrace.crosscheck.fields import FIELDS, Kind, is_of_role
 from colotrace.crosscheck.findings import Code, Finding, finding, grouped, negative
 from colotrace.crosscheck.reading import Reading
-from colotrace.crosscheck.windows import Held, KernelSum, PatchSum, Window, hold, taken_as
+from colotrace.crosscheck.windows import Held, KernelSum, PatchSum, Window, comparable, hold, taken_as
 from colotrace.phases import Phase, Role
 
 _UNITS = {1_000: "microseconds", 1_000_000: "milliseconds"}
@@ -46,7 +46,7 @@ class Evidence:
     @property
     def even(self) -> list[Window]:
         """The windows whose sums can be compared."""
-        return [window for window in self.windows if window.is_even]
+        return comparable(self.windows)
 
     def is_zero(self, name: str) -> bool:
         """Whether the patch has answered 0 each time."""

@@ -40,7 +40,7 @@ class Window:
     @property
     def is_even(self) -> bool:
         """Whether both have counted the same checkpoints, so that their sums can be compared."""
-        return self.num == self.kernel.checkpoints > 0
+        return self.num == self.kernel.checkpoints
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,11 @@ class Held:
     def agrees(self) -> bool:
         """Whether they do so over the whole, or but for a disturbance in a minority of the windows."""
         return self.side == 0 or 2 * self.sides.count(0) > len(self.sides)
+
+
+def comparable(windows: Iterable[Window]) -> list[Window]:
+    """Those that are even and not empty."""
+    return [window for window in windows if window.is_even and window.kernel.checkpoints]
 
 
 def taken_as(name: str, kind: Kind | None = None, factor: int = 1) -> PatchSum:

@@ -13,6 +13,7 @@ import pytest
 from colotrace import checking
 from colotrace.checking import Checker, count_windows
 from colotrace.checkpoint import CheckpointTotals, ColoExit, Event, HitCost, ProbeCost
+from colotrace.crosscheck.compare import Verdict
 from colotrace.crosscheck.fields import FIELDS
 from colotrace.crosscheck.tolerance import tolerance_ns
 from colotrace.errors import NothingSeenError, QmpError
@@ -175,6 +176,25 @@ def test_the_process_ends_in_the_middle() -> None:
     one = checker(world)
     one.run(50)
     assert one.result().checkpoints == 12, "what was read before is still judged"
+
+
+def test_a_window_without_a_checkpoint_is_none() -> None:
+    """Checkpoints that came while the last reading was taken belong to its window; the next begins after them."""
+    world = World(["begin", "complete"] * 60)
+    late = iter([False] * 8 + [True])
+
+    def answer(given: dict[str, object]) -> object:
+        if next(late, False):
+            for _ in range(4):
+                world.receive(0)
+        return given
+
+    world.answers = answer
+    one = checker(world)
+    one.run(20)
+    result = one.result()
+    (count,) = [check for check in result.checks if check.field.name == "tot_num"]
+    assert count.verdict is Verdict.AGREES and result.findings == () and result.windows < 20
 
 
 def test_told_to_stop_it_takes_a_last_reading() -> None:
