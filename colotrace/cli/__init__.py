@@ -21,6 +21,7 @@ _COMMANDS = {
     "info-checkpoint": "colotrace.cli.info_checkpoint",
     "inspect": "colotrace.cli.inspect",
     "list": "colotrace.cli.list",
+    "qmp-bridge": "colotrace.cli.qmp_bridge",
 }
 EXIT_CODES = """\b
 Exit codes:
@@ -110,6 +111,7 @@ def main() -> None:
       sudo colotrace attach --pid $(pidof qemu-system-x86_64)
       colotrace inspect /usr/bin/qemu-system-x86_64
       sudo colotrace info-checkpoint --pid 4711
+      sudo colotrace qmp-bridge --pid 4711 --qmp /run/vm/qmp.sock --listen /run/vm/bridge.sock
       sudo colotrace check --pid 4711 --qmp /run/vm/qmp.sock
       colotrace audit capture.txt
     """
