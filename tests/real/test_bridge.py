@@ -17,6 +17,7 @@ import pytest
 from colo_lab.pair import ColoPair
 from colo_lab.vm import Vm
 from qemu.qmp import ExecuteError, QMPClient
+from qemu_patch.build import binary
 from support import DEADLINE_S, checkpoints_done, colotrace_running, kill_hard, read_until, wait_for
 
 import colotrace
@@ -271,3 +272,25 @@ def test_from_before_colo_to_the_death_of_qemu(make_pair: Callable[..., ColoPair
         assert process.wait(DEADLINE_S) == 3
         assert f"process {vm.pid} (QEMU) has ended" in (process.stderr.read() if process.stderr else "")
         assert not Path(path).exists()
+
+
+def test_a_patched_qemu_answers_itself_unless_overridden(make_pair: Callable[..., ColoPair]) -> None:
+    pair = make_pair(qemu=str(binary("faithful")), dirty_mib=8, delay_ms=100)
+    vm = pair.primary
+    wait_for("checkpoints", lambda: checkpoints_done(vm) >= CHECKPOINTS)
+
+    async def ask(path: str) -> dict[str, Any]:
+        async with connected(path) as client:
+            names = [one["name"] for one in await client.execute("query-commands")]  # type: ignore[attr-defined]
+            assert all(names.count(name) == 1 for name in COMMANDS)
+            return dict(await client.execute("info_checkpoint"))  # type: ignore[call-overload]
+
+    with bridge(vm) as (_, path):
+        own = asyncio.run(ask(path))
+    assert own["init_time"] < 0 and own["recv_time"] == 0 and MISSING not in own, "the patch's own words"
+    with bridge(vm, "--override") as (_, path):
+        done = checkpoints_done(vm)
+        wait_for("checkpoints", lambda: checkpoints_done(vm) >= done + CHECKPOINTS)
+        ours = asyncio.run(ask(path))
+    assert ours["init_time"] is None and "init_time" in ours[MISSING] and ours["recv_time"] > 0
+    assert pair.trouble() == []
