@@ -64,8 +64,9 @@ def open_patched(path: str, pid: int) -> QmpConnection:
     """A connection to a QEMU that has the patch. Raises QmpError if it has not, without calling the command."""
     qmp = QmpConnection(path, pid)
     try:
-        names = {one.get("name") for one in qmp.execute("query-commands") if isinstance(one, dict)}
-        if INFO not in names:
+        commands = qmp.execute("query-commands")
+        listed = commands if isinstance(commands, list) else []
+        if not any(isinstance(one, dict) and one.get("name") == INFO for one in listed):
             raise QmpError(
                 f"the QEMU behind {path} has no {INFO} command: it is not patched",
                 "colotrace info-checkpoint prints the same object, and colotrace qmp-bridge adds the command.",
