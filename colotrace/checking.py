@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 from colotrace.checkpoint import CheckpointTotals, ColoExit, Event, ProbeCost
 from colotrace.crosscheck.compare import FieldCheck, Verdict, compare, compare_once
-from colotrace.crosscheck.defects import Evidence, Reset, explain
+from colotrace.crosscheck.defects import explain
+from colotrace.crosscheck.evidence import Evidence, Reset
 from colotrace.crosscheck.fields import FIELDS, is_of_role
 from colotrace.crosscheck.findings import Finding
 from colotrace.crosscheck.reading import Reading, parse_reading
@@ -31,8 +32,10 @@ SETTLE_S = 0.005
 long after an answer, the COLO thread was not there either."""
 QUIET_DEADLINE_S = 60.0
 POLL_MS = 20
-RESET_AFTER = 4
-"""What a reset leaves behind is told from new figures only if it stems from several checkpoints."""
+RESET_AFTER = 20
+"""What a reset leaves behind is told from new figures only if it stems from many checkpoints."""
+TORN_ENOUGH = 3
+"""Answers that change while nothing happens are a finding; after so many the newest is taken all the same."""
 
 
 @dataclass(frozen=True)
@@ -132,14 +135,14 @@ class Checker:
     def result(self) -> CheckResult:
         """The verdicts on what has been read so far."""
         role = self._target.role
-        if role is None or not self._windows:
+        if role is None or not (self._windows or self._pairs):
             return CheckResult(role, 0, 0, self._cost, (), (), tuple(self._notes))
         tolerances = self._tolerances(role)
         checks = compare(self._windows, role, tolerances)
-        last, totals = self._windows[-1].after, self._totals()
-        if totals and totals.phase_num.get(Phase.INIT) and last.values.get("init_time") != 0:  # 0: cleared by a reset
-            init = FIELDS["init_time"]
-            checks[init.name] = compare_once(init, last, totals.phase_ns[Phase.INIT], tolerances[init.name])
+        totals = self._totals()
+        if self._windows and totals and totals.phase_num.get(Phase.INIT):
+            init, first = FIELDS["init_time"], self._windows[0].before
+            checks[init.name] = compare_once(init, first, totals.phase_ns[Phase.INIT], tolerances[init.name])
         findings = explain(Evidence(role, self._windows, checks, tolerances, self._reset, self._pairs))
         return CheckResult(
             role=role,
@@ -188,6 +191,7 @@ class Checker:
         """Until so many checkpoints have completed; or COLO, the process or the run ends."""
         while not (self._session.ended or self._exited):
             self._pump(POLL_MS)
+            self._must_be_watched()
             totals = self._totals()
             if totals and totals.checkpoints >= checkpoints:
                 return
@@ -197,9 +201,14 @@ class Checker:
                 "Before the first checkpoint a patch that divides by tot_num kills QEMU. Is COLO running?",
             )
 
+    def _must_be_watched(self) -> None:
+        """Raises NothingSeenError once nothing more can be counted: the probes or the process have gone."""
+        if self._target.lost or not (self._target.alive or self._session.ended):
+            raise NothingSeenError("the checkpoints are not counted any more", "The notes say why.")
+
     def _read_quietly(self) -> tuple[Reading, CheckpointTotals]:
         """An answer that no transaction can have touched, and the kernel's totals at the same moment."""
-        until = time.monotonic() + QUIET_DEADLINE_S
+        until, torn = time.monotonic() + QUIET_DEADLINE_S, 0
         while time.monotonic() < until and self._target.alive:
             before = self._totals()
             if before is None or before.idle_since_ns is None:
@@ -210,9 +219,12 @@ class Checker:
             after = self._totals()
             if after is None or (after.begun, after.idle_since_ns) != (before.begun, before.idle_since_ns):
                 continue
-            if pair[0].values == pair[1].values:
+            if pair[0].values != pair[1].values:
+                self._pairs.append(pair)
+                torn += 1
+            if pair[0].values == pair[1].values or torn >= TORN_ENOUGH:
                 return pair[1], after
-            self._pairs.append(pair)
+        self._must_be_watched()
         raise NothingSeenError(
             f"no moment between two checkpoints was long enough to ask {INFO} in",
             "A longer x-checkpoint-delay gives it one.",
@@ -231,15 +243,19 @@ class Checker:
             raise QmpError(f"{self._qmp.path} answered {INFO} with something else: none of its fields") from error
 
     def _try_reset(self) -> None:
-        before, totals = self._read_quietly()
+        before, _ = self._read_quietly()
         if (before.num or 0) < RESET_AFTER:
             self._notes.append(f"{RESET} was not tried: it takes {RESET_AFTER} checkpoints to see what it leaves")
             return
         self._qmp.execute(RESET)
-        self._wait_for(totals.checkpoints + 1)  # until then tot_num is 0, and asking would be fatal
+        # From now on tot_num may be 0, and asking would be fatal, until a checkpoint has been counted that was not yet
+        # when QEMU cleared it. One that ends now may have been; the next one was not.
+        cleared = self._totals()
+        assert cleared, "a checkpoint has completed"
+        self._wait_for(cleared.checkpoints + 2)
         now = self._totals()
-        if now is None or now.checkpoints <= totals.checkpoints:
-            self._notes.append(f"{RESET} was called, and no checkpoint came after it")
+        if now is None or now.checkpoints < cleared.checkpoints + 2:
+            self._notes.append(f"{RESET} was called, and too few checkpoints came after it to ask again")
             return
         after, later = self._read_quietly()
-        self._reset = Reset(before, after, later.since(totals))
+        self._reset = Reset(before, after, later.since(cleared))

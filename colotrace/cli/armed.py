@@ -23,6 +23,11 @@ class ArmedFile:
             raise OutputError(f"cannot create {path}: there is no directory {self._path.parent}")
 
     def create(self) -> None:
-        """Creates it, if one was asked for."""
-        if self._path:
-            self._path.touch()
+        """Creates it, if one was asked for. Raises OutputError if that is impossible after all."""
+        try:
+            if self._path:
+                self._path.touch()
+        except OSError as error:
+            raise OutputError(
+                f"cannot create {self._path}: {error.strerror}", "Choose another --armed-file."
+            ) from error

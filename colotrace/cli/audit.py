@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import codecs
 import sys
 from pathlib import Path
 
 import click
 from rich.console import Console
 
+from colotrace.cli import print_error
 from colotrace.cli.lines import json_line
 from colotrace.cli.verdicts import audit_view
 from colotrace.crosscheck.audit import audit
@@ -35,12 +37,24 @@ def command(files: tuple[str, ...], as_json: bool) -> None:
     them, a cut-off end; `-` is standard input. A file of JSON lines may hold such text under `raw`, with `vcpus` and
     other words about it; query-cpus-fast's answer in the same capture tells the vCPUs as well.
     """
-    found = [one for name in files for one in _captures(name)]
+    found: list[Capture] = []
+    trouble: list[InputError] = []
+    for name in files:
+        try:
+            found += _captures(name)
+        except InputError as error:
+            trouble.append(error)  # the others are still judged
+    if not found:
+        raise trouble[0]
     judged = audit(found)
     if as_json:
         click.echo(json_line(judged.as_json()))
     else:
         Console(highlight=False, soft_wrap=not sys.stdout.isatty()).print(audit_view(judged))
+    for other in trouble[1:]:
+        print_error(other)
+    if trouble:
+        raise trouble[0]
     if judged.findings:
         click.get_current_context().exit(1)
 
@@ -57,7 +71,8 @@ def _captures(name: str) -> list[Capture]:
         raise InputError(f"cannot read {name}: {error.strerror or error}") from error
     if len(data) > LARGEST_BYTES:
         raise InputError(f"{name} is larger than {LARGEST_BYTES >> 20} MiB", "Cut out the answers of info_checkpoint.")
-    found = captures(data.decode("utf-8", "replace"), name)
+    encoding = "utf-16" if data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
+    found = captures(data.decode(encoding, "replace"), name)
     if not found:
         raise InputError(
             f"{name} holds no answer of info_checkpoint", "An answer is an object with tot_time, tot_num and so on."

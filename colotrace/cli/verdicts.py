@@ -15,7 +15,12 @@ from colotrace.crosscheck.compare import FieldCheck, Verdict
 from colotrace.crosscheck.findings import Finding
 from colotrace.text import printable
 
-_STYLES = {Verdict.DIFFERS: "bold red", Verdict.DISTURBED: "yellow", Verdict.NOT_COMPARED: "dim"}
+_STYLES = {
+    Verdict.DIFFERS: "bold red",
+    Verdict.DISTURBED: "yellow",
+    Verdict.TOO_SHORT: "dim",
+    Verdict.NOT_COMPARED: "dim",
+}
 
 
 def check_table(checks: Sequence[FieldCheck]) -> Table:

@@ -17,8 +17,9 @@ LARGEST_BYTES = 64 << 20
 _ENOUGH_FIELDS = 3
 """A bare object with so many of the fields is an answer without its `return`."""
 _GARBAGE_SHOWN = 60
-_MOST_FAILURES = 2_000
-"""A text with more braces that begin no object is no capture; looking behind each of them could take for ever."""
+_MOST_WORK, _DECODING, _DEEP = 1 << 31, 20, 8192
+"""Behind each brace that begins no object the next one may, but looking behind all of them could take for ever. Work is
+counted in bytes passed over, each decoded one as many; what is nested too deeply as so many decoded ones."""
 
 
 @dataclass(frozen=True)
@@ -79,13 +80,20 @@ def _objects(text: str) -> tuple[list[dict[str, object]], tuple[str, ...]]:
     decoder = json.JSONDecoder(parse_constant=_refuse)
     objects: list[dict[str, object]] = []
     garbage: list[str] = []
-    at = kept = failures = 0
-    while failures < _MOST_FAILURES and (start := text.find("{", at)) >= 0:
+    at = kept = spent = 0
+    while (start := text.find("{", at)) >= 0:
+        if spent > _MOST_WORK:
+            garbage.append("(given up here: too much that begins like an object and is none)")
+            break
         try:
             found, end = decoder.raw_decode(text, start)
-        except (ValueError, RecursionError):
+        except json.JSONDecodeError as error:
             at = start + 1
-            failures += 1
+            spent += error.pos + _DECODING * (error.pos - start)  # the error itself counts the lines before it
+            continue
+        except (ValueError, RecursionError):  # too many digits, nested too deeply
+            at = start + 1
+            spent += _DECODING * _DEEP
             continue
         garbage.append(text[kept:start])
         objects.append(found)

@@ -22,6 +22,8 @@ class Verdict(enum.Enum):
     """It is not, but most windows agree: something came between two clock readings once."""
     DIFFERS = "differs"
     """It is not, and most windows say so."""
+    TOO_SHORT = "too short"
+    """The difference is within the bound, but so would be an answer of 0: nothing can be told."""
     NOT_COMPARED = "not compared"
     """One side does not know the figure; `reason` says why."""
 
@@ -124,4 +126,6 @@ def _compare_sums(field: Field, even: Sequence[Window], tolerance: int) -> Field
         reason = "the answer has no such number" if patch is None else "the kernel has not seen it in each checkpoint"
         return FieldCheck(field, Verdict.NOT_COMPARED, checkpoints, patch, kernel, reason=reason)
     verdict = Verdict.DIFFERS if held.differs else Verdict.DISTURBED if held.side else Verdict.AGREES
+    if verdict is Verdict.AGREES and 0 < held.kernel <= held.tolerance + held.patch.error:
+        verdict = Verdict.TOO_SHORT
     return FieldCheck(field, verdict, checkpoints, patch, kernel, tolerance * checkpoints)

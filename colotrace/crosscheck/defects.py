@@ -2,74 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 
 from colotrace.checkpoint import CheckpointTotals
 from colotrace.crosscheck import plausible
-from colotrace.crosscheck.compare import FieldCheck, Verdict
-from colotrace.crosscheck.fields import FIELDS, Kind, is_of_role
+from colotrace.crosscheck.compare import Verdict
+from colotrace.crosscheck.evidence import Evidence
+from colotrace.crosscheck.fields import FIELDS, PARTS, Kind, is_of_role
 from colotrace.crosscheck.findings import Code, Finding, finding, grouped, negative
-from colotrace.crosscheck.reading import Reading
-from colotrace.crosscheck.windows import Held, KernelSum, PatchSum, Window, comparable, hold, taken_as
-from colotrace.phases import Phase, Role
+from colotrace.crosscheck.windows import Held, KernelSum, taken_as
+from colotrace.phases import Phase
 
-_UNITS = {1_000: "microseconds", 1_000_000: "milliseconds"}
-
-
-@dataclass(frozen=True)
-class Reset:
-    """What reset_checkpoint has done: the answer before it, the first one after it, the kernel's totals since."""
-
-    before: Reading
-    after: Reading
-    kernel: CheckpointTotals
-
-
-@dataclass
-class Evidence:
-    """All that a run has brought together. `left` holds the fields that differ and that no rule has explained yet."""
-
-    role: Role
-    windows: Sequence[Window]
-    checks: Mapping[str, FieldCheck]
-    tolerances: Mapping[str, int]
-    """Per checkpoint."""
-    reset: Reset | None = None
-    pairs: Sequence[tuple[Reading, Reading]] = ()
-    """Two answers each, to questions asked one after the other while no transaction was in flight."""
-    left: set[str] = field(default_factory=set)
-
-    def __post_init__(self) -> None:
-        self.left = {name for name, check in self.checks.items() if check.verdict is Verdict.DIFFERS}
-
-    @property
-    def even(self) -> list[Window]:
-        """The windows whose sums can be compared."""
-        return comparable(self.windows)
-
-    def is_zero(self, name: str) -> bool:
-        """Whether the patch has answered 0 each time."""
-        return all(w.before.values.get(name) == 0 == w.after.values.get(name) for w in self.even)
-
-    def hold(self, name: str, patch: PatchSum, kernel: KernelSum | None = None, tolerance: int = 0) -> Held | None:
-        """A field's sums compared as if it, or what it counts, were another; `tolerance` comes on top of its own."""
-        return hold(self.even, patch, kernel or FIELDS[name].kernel_total, self.tolerances.get(name, 0) + tolerance)
+_UNITS = {(1_000, 1): "microseconds", (1_000_000, 1): "milliseconds", (1, 1_000): "picoseconds"}
+"""What the patch's figure, and the kernel's, are to be multiplied by to agree."""
 
 
 def explain(evidence: Evidence) -> list[Finding]:
     """The findings of a run; none if all agree."""
     found = [one for rule in _RULES for one in rule(evidence)]
     if evidence.windows and not found:
-        last = evidence.windows[-1].after
-        found += [*plausible.check_parts(last)]  # what was added since agrees: this is older
+        found += plausible.check_parts(evidence.last)  # what was added since agrees: this is older
     return found
 
 
 def _shape(evidence: Evidence) -> Iterator[Finding]:
     if evidence.windows:
-        yield from plausible.check_shape(evidence.windows[-1].after, evidence.role)
-        yield from plausible.check_average(evidence.windows[-1].after)
+        yield from plausible.check_shape(evidence.last, evidence.role)
+        yield from plausible.check_average(evidence.last)
 
 
 def _torn(evidence: Evidence) -> Iterator[Finding]:
@@ -85,65 +44,103 @@ def _counts(evidence: Evidence) -> Iterator[Finding]:
     uneven = [window for window in evidence.windows if window.num is not None and not window.is_even]
     if "tot_num" not in evidence.left or not uneven:
         return
-    evidence.left.discard("tot_num")
-    extra = sum((window.num or 0) - window.kernel.checkpoints for window in uneven)
+    evidence.take("tot_num")
+    extras = [(window.num or 0) - window.kernel.checkpoints for window in uneven]
+    others = [window.kernel.aborted + window.kernel.incomplete for window in uneven]
     aborted = sum(window.kernel.aborted for window in uneven)
     incomplete = sum(window.kernel.incomplete for window in uneven)
-    told = f"tot_num grew by {extra} more than the kernel's count of completed checkpoints"
-    if 0 < extra <= aborted and not incomplete:
+    numbers = {"extra": sum(extras), "aborted": aborted, "incomplete": incomplete}
+    told = f"tot_num grew by {sum(extras)} more than the kernel's count of completed checkpoints"
+    if any(extra < 0 or extra > most for extra, most in zip(extras, others, strict=True)):
+        yield finding(
+            Code.COUNT_DIFFERS,
+            ("tot_num",),
+            "tot_num counts other checkpoints than the kernel, or counts them at another moment",
+            f"{told}, which saw {aborted} aborted and {incomplete} in part; by stretches: {extras}",
+            **numbers,
+        )
+    elif not incomplete:  # with a checkpoint seen in part nothing can be said
         yield finding(
             Code.FAILED_COUNTED,
             ("tot_num",),
             "a checkpoint that failed is counted as if it had succeeded",
             f"{told}, which saw {aborted} aborted",
-            extra=extra,
-            aborted=aborted,
-        )
-    elif extra != incomplete + aborted:
-        yield finding(
-            Code.COUNT_DIFFERS,
-            ("tot_num",),
-            "tot_num counts other checkpoints than the kernel",
-            f"{told}, which saw {aborted} aborted and {incomplete} in part",
-            extra=extra,
-            aborted=aborted,
-            incomplete=incomplete,
+            **numbers,
         )
 
 
 def _negative(evidence: Evidence) -> Iterator[Finding]:
-    if not evidence.windows:
-        return
-    for name, value in evidence.windows[-1].after.values.items():
+    for name, value in evidence.last.values.items() if evidence.windows else ():
         if value >= 0:
             continue
-        evidence.left.discard(name)
-        check = evidence.checks[name]
+        evidence.take(name)
+        check, arithmetic = evidence.checks[name], f"{name} = {grouped(value)}; end minus begin is never below 0"
+        is_mirrored = True
         if check.patch and check.kernel is not None:
             over = f"in {check.checkpoints} checkpoints" if FIELDS[name].kind is not Kind.ONCE else "once"
+            away = -check.patch.middle - check.kernel
+            is_mirrored = abs(away) <= max(check.bound or 0, check.kernel // 2)
             arithmetic = (
-                f"the patch adds {grouped(check.patch.middle)} {over}, the kernel "
-                f"{grouped(check.kernel)}: without the sign they differ by "
-                f"{grouped(-check.patch.middle - check.kernel)} (bound {grouped(check.bound or 0)})"
+                f"the patch adds {grouped(check.patch.middle)} {over}, the kernel {grouped(check.kernel)}: without the "
+                f"sign they differ by {grouped(away)} (bound {grouped(check.bound or 0)})"
             )
-        else:
-            arithmetic = f"{name} = {grouped(value)}; end minus begin is never below 0"
-        yield negative(name, FIELDS[name].stem, value, arithmetic)
+        if is_mirrored:
+            evidence.expected[name] = _minus(name)
+        yield negative(name, FIELDS[name].stem, value, arithmetic, is_mirrored=is_mirrored)
+
+
+def _moved(evidence: Evidence) -> Iterator[Finding]:
+    """A phase whose time another has as well; the first may stay 0, or be right and counted twice."""
+    phases = [field.name for field in PARTS if is_of_role(field, evidence.role)]
+    sources = sorted(phases, key=lambda name: not evidence.is_never_filled(name))
+    for target in [name for name in evidence.unexplained() if name in phases]:
+        for source in sources:
+            held = _held_together(evidence, target, source)
+            if held is None:
+                continue
+            evidence.take(source, target)
+            stays_zero = evidence.is_never_filled(source)
+            evidence.expected[target] = _sum_of(target, source)
+            if stays_zero:
+                evidence.expected[source] = lambda _totals: 0
+            is_known = (FIELDS[source].phase, FIELDS[target].phase) == (Phase.RECV, Phase.PUT)
+            mine, theirs = evidence.checks[target].kernel or 0, evidence.checks[source].kernel or 0
+            yield finding(
+                Code.RECV_IN_PUT if is_known else Code.PHASE_IN_ANOTHER,
+                (source, target),
+                f"the time of {source} is added to {target}{'' if stays_zero else ' as well'}",
+                f"{source} {'stays 0' if stays_zero else 'agrees'}; {target} grew by {grouped(held.patch.middle)}, the "
+                f"kernel's {_stem(target)} + {_stem(source)} is {grouped(mine)} + {grouped(theirs)} = "
+                f"{grouped(held.kernel)}",
+                patch=held.patch.middle,
+                kernel=held.kernel,
+            )
+            break
+
+
+def _held_together(evidence: Evidence, target: str, source: str) -> Held | None:
+    """The target against the sum of both, if they agree and the source is zero or right."""
+    if source == target or not evidence.checks[source].kernel:
+        return None
+    right = evidence.checks[source].verdict in (Verdict.AGREES, Verdict.DISTURBED)
+    if not right and not evidence.is_never_filled(source):
+        return None
+    held = evidence.hold(target, taken_as(target), _sum_of(target, source), evidence.tolerances[source])
+    return held if held and held.agrees else None
 
 
 def _mixed(evidence: Evidence) -> Iterator[Finding]:
     """Sums where averages are promised, and the average where the sum is; at least one must show it beyond chance."""
     found, sharp = [], False
-    for name in _in_order(evidence.left):
-        check, kind = evidence.checks[name], FIELDS[name].kind
+    for name in evidence.unexplained():
+        kind = FIELDS[name].kind
         if kind in (Kind.MEAN, Kind.SUM):
-            taken = Kind.SUM if kind is Kind.MEAN else Kind.MEAN
-            held = evidence.hold(name, taken_as(name, taken))
+            held = evidence.hold(name, taken_as(name, Kind.SUM if kind is Kind.MEAN else Kind.MEAN))
             if held and held.agrees:
                 found.append((name, held.patch.middle))
                 sharp |= held.is_sharp
     if sharp:
-        evidence.left -= {name for name, _ in found}
+        evidence.take(*(name for name, _ in found))
         name, value = found[0]
         check = evidence.checks[name]
         yield finding(
@@ -157,78 +154,46 @@ def _mixed(evidence: Evidence) -> Iterator[Finding]:
 
 def _units(evidence: Evidence) -> Iterator[Finding]:
     """A factor that makes all that differ agree; what is too coarse to show it only has to fit."""
-    times = [name for name in _in_order(evidence.left) if FIELDS[name].is_time]
-    for factor, unit in _UNITS.items():
-        fits, sure = [], []
-        for name in times:
-            held = evidence.hold(name, taken_as(name, factor=factor))
+    for (factor, divisor), unit in _UNITS.items():
+        fits: list[str] = []
+        sharp: list[str] = []
+        for name in evidence.doubtful():
+            held = evidence.hold_once(name, factor, divisor) or evidence.hold(
+                name, taken_as(name, factor=factor), _times(name, divisor), evidence.tolerances.get(name, 0) * divisor
+            )
             if held and held.agrees:
                 fits.append(name)
-                sure += [name] if held.is_sharp else []
-        if not sure:
+                sharp += [name] if held.is_sharp and name in evidence.left else []
+        if not sharp:
             continue
-        evidence.left -= set(fits)
-        check = evidence.checks[sure[0]]
+        evidence.take(*fits)
+        check = evidence.checks[sharp[0]]
         assert check.patch and check.kernel is not None
         yield finding(
             Code.WRONG_UNIT,
             tuple(fits),
             f"{', '.join(fits)}: in {unit} instead of nanoseconds",
-            f"{sure[0]} grew by {grouped(check.patch.middle)}; times {grouped(factor)} that is "
-            f"{grouped(check.patch.middle * factor)}, the kernel's {grouped(check.kernel)}",
+            f"{sharp[0]} grew by {grouped(check.patch.middle)}; times {grouped(factor)} that is "
+            f"{grouped(check.patch.middle * factor)}, the kernel's {grouped(check.kernel)} times {grouped(divisor)} is "
+            f"{grouped(check.kernel * divisor)}",
             factor=factor,
+            divisor=divisor,
         )
+        for name in fits:
+            evidence.expected[name] = lambda _totals: None
         return
 
 
-def _moved(evidence: Evidence) -> Iterator[Finding]:
-    """A phase that stays 0 while another grows by just as much."""
-    for source in _in_order(evidence.left):
-        if not evidence.is_zero(source) or FIELDS[source].phase is None:
-            continue
-        for target in _in_order(evidence.left - {source}):
-            check, lost = evidence.checks[target], evidence.checks[source].kernel
-            both = _sum_of(source, target)
-            held = evidence.hold(target, taken_as(target), both, evidence.tolerances[source])
-            if FIELDS[target].phase is None or held is None or not held.agrees or not check.kernel or not lost:
-                continue
-            evidence.left -= {source, target}
-            is_known = (FIELDS[source].phase, FIELDS[target].phase) == (Phase.RECV, Phase.PUT)
-            yield finding(
-                Code.RECV_IN_PUT if is_known else Code.PHASE_IN_ANOTHER,
-                (source, target),
-                f"the time of {source} is added to {target}",
-                f"{source} stays 0; {target} grew by {grouped(held.patch.middle)}, the kernel's "
-                f"{_stem(target)} + {_stem(source)} is {grouped(check.kernel)} + {grouped(lost)} = "
-                f"{grouped(held.kernel)}",
-                patch=held.patch.middle,
-                kernel=held.kernel,
-            )
-            break
-
-
-def _sum_of(*names: str) -> KernelSum:
-    """The kernel's sum of several fields."""
-
-    def both(totals: CheckpointTotals) -> int | None:
-        sums = [FIELDS[name].kernel_total(totals) for name in names]
-        return sum(one or 0 for one in sums) if None not in sums else None
-
-    return both
-
-
 def _zeros(evidence: Evidence) -> Iterator[Finding]:
-    for name in _in_order(evidence.left):
-        if evidence.is_zero(name):
-            evidence.left.discard(name)
-            check = evidence.checks[name]
-            arithmetic = (
-                f"0 in each answer; the kernel has {grouped(check.kernel or 0)} in {check.checkpoints} checkpoints"
-            )
-            yield finding(Code.ALWAYS_ZERO, (name,), f"{name} is always 0", arithmetic)
-    for one in plausible.check_zeros(evidence.windows[-1].after, evidence.role) if evidence.even else ():
-        name = one.fields[0]  # the kernel could not see it, and yet 0 cannot be right; init_time may have been reset
-        if evidence.checks[name].kernel is None and FIELDS[name].kind is not Kind.ONCE and evidence.is_zero(name):
+    for name in [name for name in evidence.checks if evidence.is_never_filled(name) and name not in evidence.expected]:
+        evidence.take(name)
+        check = evidence.checks[name]
+        num = f"in {check.checkpoints} checkpoints" if FIELDS[name].kind is not Kind.ONCE else "once"
+        arithmetic = f"0 in each answer; the kernel has {grouped(check.kernel or 0)} {num}"
+        yield finding(Code.ALWAYS_ZERO, (name,), f"{name} is always 0", arithmetic)
+    for one in plausible.check_zeros(evidence.last, evidence.role) if evidence.even else ():
+        name = one.fields[0]  # the kernel could not see it, and yet 0 cannot be right
+        if evidence.checks[name].kernel is None and evidence.is_zero(name):
             yield one
 
 
@@ -239,30 +204,27 @@ def _stale(evidence: Evidence) -> Iterator[Finding]:
         return
     stale = []
     for name, one in FIELDS.items():
-        was, now, fresh = reset.before.total(name), reset.after.total(name), one.kernel_total(reset.kernel)
+        fresh = evidence.expected.get(name, one.kernel_total)(reset.kernel)
+        was, now = reset.before.total(name), reset.after.total(name)
         if was is None or now is None or fresh is None or one.kind is Kind.ONCE or not is_of_role(one, evidence.role):
             continue
-        too_much = now.middle - fresh
-        if abs(too_much - was.middle) * 2 < abs(was.middle):  # nearer to what was there than to nothing
-            stale.append(name)
+        if 2 * abs(now.middle - fresh - was.middle) < abs(was.middle):  # nearer to what was there than to nothing
+            stale.append((name, was.middle, now.middle, fresh))
     if stale:
-        name = stale[0]
-        was, now = reset.before.total(name), reset.after.total(name)
-        assert was and now
-        num = reset.after.num or 0
+        name, before, after, fresh = stale[0]
         yield finding(
             Code.STALE_AFTER_RESET,
-            tuple(stale),
-            f"reset_checkpoint does not clear {', '.join(stale)}",
-            f"before it {name} summed to {grouped(was.middle)}; after it and {num} more checkpoints to "
-            f"{grouped(now.middle)}, and the kernel has seen {grouped(FIELDS[name].kernel_total(reset.kernel) or 0)}",
-            before=was.middle,
-            after=now.middle,
+            tuple(name for name, *_ in stale),
+            f"reset_checkpoint does not clear {', '.join(name for name, *_ in stale)}",
+            f"before it {name} summed to {grouped(before)}; after it and {reset.after.num} more checkpoints to "
+            f"{grouped(after)}, of which {grouped(fresh)} came since",
+            before=before,
+            after=after,
         )
 
 
 def _unexplained(evidence: Evidence) -> Iterator[Finding]:
-    for name in _in_order(evidence.left):
+    for name in evidence.unexplained():
         check = evidence.checks[name]
         yield finding(
             Code.UNEXPLAINED,
@@ -275,8 +237,28 @@ def _unexplained(evidence: Evidence) -> Iterator[Finding]:
     evidence.left.clear()
 
 
-def _in_order(names: set[str]) -> list[str]:
-    return [name for name in FIELDS if name in names]
+def _sum_of(*names: str) -> KernelSum:
+    """The kernel's sum of several fields."""
+
+    def both(totals: CheckpointTotals) -> int | None:
+        sums = [FIELDS[name].kernel_total(totals) for name in names]
+        return sum(one or 0 for one in sums) if None not in sums else None
+
+    return both
+
+
+def _times(name: str, factor: int) -> KernelSum:
+    """The kernel's sum, so many times."""
+
+    def scaled(totals: CheckpointTotals) -> int | None:
+        total = FIELDS[name].kernel_total(totals)
+        return None if total is None else total * factor
+
+    return scaled
+
+
+def _minus(name: str) -> KernelSum:
+    return _times(name, -1)
 
 
 def _stem(name: str) -> str:
@@ -284,6 +266,6 @@ def _stem(name: str) -> str:
 
 
 _RULES: tuple[Callable[[Evidence], Iterator[Finding]], ...] = (
-    _shape, _torn, _counts, _negative, _stale, _moved, _mixed, _units, _zeros, _unexplained,
+    _shape, _torn, _counts, _negative, _moved, _mixed, _units, _zeros, _stale, _unexplained,
 )  # fmt: skip
 """In this order: the surest first, and what nothing explains last."""

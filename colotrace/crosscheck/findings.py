@@ -87,9 +87,10 @@ def finding(code: Code, fields: tuple[str, ...], message: str, arithmetic: str, 
     return Finding(code.value, fields, message, arithmetic, FIXES[code], numbers)
 
 
-def negative(name: str, stem: str, value: int, arithmetic: str) -> Finding:
-    """A figure below zero: its beginning and end are the wrong way round."""
-    message = f"{name} is negative: it is taken as begin minus end"
+def negative(name: str, stem: str, value: int, arithmetic: str, *, is_mirrored: bool = True) -> Finding:
+    """A figure below zero; `is_mirrored` if it would be right without the sign, or nothing speaks against that."""
+    how = "it is taken as begin minus end" if is_mirrored else "and would be wrong without the sign as well"
+    message = f"{name} is negative: {how}"
     return Finding(f"negative-{stem}", (name,), message, arithmetic, _NEGATIVE_FIX.format(field=name), {"value": value})
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from colotrace.crosscheck.fields import FIELDS, PARTS, is_of_role
+from colotrace.crosscheck.fields import FIELDS, PARTS, Kind, is_of_role
 from colotrace.crosscheck.findings import Code, Finding, finding, grouped, negative
 from colotrace.crosscheck.reading import Reading, likely_role
 from colotrace.phases import Role
@@ -17,9 +17,13 @@ _NEARLY = 0.95
 """What lies between phases is little: the share of avg_time that the phases sum to at least."""
 
 
-def check_shape(reading: Reading, role: Role) -> Iterator[Finding]:
-    """Members that are absent, null or of another type; what the role has not may be absent."""
-    missing = tuple(name for name in reading.missing if is_of_role(FIELDS[name], role))
+def check_shape(reading: Reading, role: Role, *, may_be_null: bool = False) -> Iterator[Finding]:
+    """Members that are absent, null or of another type; what the role has not may be absent.
+
+    `may_be_null`: a null says that the figure is not known, as colotrace's own answers do.
+    """
+    known = reading.nulls if may_be_null else ()
+    missing = tuple(name for name in reading.missing if is_of_role(FIELDS[name], role) and name not in known)
     if missing:
         yield finding(
             Code.MISSING, missing, f"the answer lacks {_listed(missing)}", "absent or null: not to be told from unknown"
@@ -88,13 +92,18 @@ def check_parts(reading: Reading) -> Iterator[Finding]:
 
 
 def check_zeros(reading: Reading, role: Role) -> Iterator[Finding]:
-    """What every checkpoint has cannot be 0."""
+    """What every checkpoint has cannot be 0; but a reset may have cleared what happens only once."""
+    total = reading.values.get("tot_time")
+    if reading.values.get("tot_num") == 0 and total:
+        yield finding(
+            Code.ALWAYS_ZERO, ("tot_num",), "tot_num is 0", f"tot_num = 0, yet tot_time = {grouped(total)} ns"
+        )
     if reading.num is None:
         return
     ram = reading.info.get("ram") if reading.info else None
     sent = ram.get("transferred") if isinstance(ram, dict) else None
     for name, value in reading.values.items():
-        if value or not is_of_role(FIELDS[name], role):
+        if value or FIELDS[name].kind is Kind.ONCE or not is_of_role(FIELDS[name], role):
             continue
         arithmetic = f"{name} = 0 over {reading.num} checkpoints"
         if name == "ram_size" and isinstance(sent, int) and sent:
@@ -116,10 +125,16 @@ def check_round_trip(reading: Reading, role: Role) -> Iterator[Finding]:
 
 
 def check_run(reading: Reading) -> Iterator[Finding]:
-    """Checkpoints and waits lie within the migration, whose time QEMU itself reports in `info`, in milliseconds."""
-    whole_ms = reading.info.get("total-time") if reading.info else None
+    """Checkpoints and waits lie within the migration, whose time QEMU itself reports in `info`, in milliseconds.
+
+    After COLO's end it reports 0, or what it was before COLO.
+    """
+    info = reading.info or {}
+    whole_ms = info.get("total-time")
+    if info.get("status") in ("completed", "failed", "cancelled") or not isinstance(whole_ms, int) or whole_ms <= 0:
+        return
     total, wait, num = reading.values.get("tot_time"), reading.values.get("wait_time"), reading.num
-    if not isinstance(whole_ms, int) or total is None or wait is None or num is None or total < 0 or wait < 0:
+    if total is None or wait is None or num is None or total < 0 or wait < 0:
         return
     spent, whole = total + wait * num, (whole_ms + 1) * _NS_PER_MS
     if spent > whole:
@@ -136,7 +151,7 @@ def check_run(reading: Reading) -> Iterator[Finding]:
 def judge(reading: Reading, role: Role | None = None) -> list[Finding]:
     """All that one answer gives away; the role is guessed from the answer unless it is known."""
     role = role or likely_role(reading)
-    findings = [*check_shape(reading, role), *check_signs(reading), *check_average(reading)]
+    findings = [*check_shape(reading, role, may_be_null=True), *check_signs(reading), *check_average(reading)]
     return [
         *findings,
         *check_parts(reading),

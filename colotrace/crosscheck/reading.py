@@ -24,6 +24,8 @@ class Reading:
     wrong: Mapping[str, str] = field(default_factory=dict)
     unknown: tuple[str, ...] = ()
     info: Mapping[str, object] | None = None
+    nulls: tuple[str, ...] = ()
+    """Those of `missing` that are there, and null."""
 
     @property
     def num(self) -> int | None:
@@ -70,6 +72,7 @@ def parse_reading(answer: object) -> Reading:
         wrong,
         tuple(str(name) for name in answer if name not in FIELDS and name != "info"),
         info if isinstance(info, Mapping) else None,
+        tuple(name for name in FIELDS if name in answer and answer[name] is None),
     )
 
 

@@ -69,8 +69,10 @@ class ClientSession(AsyncProtocol[Message]):
         """Greets, answers, and returns when the connection has ended, whoever ended it."""
         try:
             await self.connect(connection)
-        except QMPError:
-            connection.close()  # it went before it was greeted
+        except (QMPError, AssertionError):  # it went before it was greeted, or just then: the library asserts otherwise
+            with contextlib.suppress(QMPError, OSError, EOFError, AssertionError):
+                await hang_up(self, self._writer)
+            connection.close()
             return
         tasks = [asyncio.create_task(work) for work in (self._work(), self._closed(), self._end.wait())]
         try:

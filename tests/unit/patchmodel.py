@@ -90,6 +90,10 @@ class Patch:
             name = f"{phase.value}_time"
             if "recv-in-put" in self.defects and phase is Phase.RECV:
                 name = "put_time"
+            if "recv-zero" in self.defects and phase is Phase.RECV:
+                continue
+            if "recv-twice" in self.defects and phase is Phase.RECV:
+                self.sums["put_time"] += ns + self.skew
             if "stat-in-load" in self.defects and phase is Phase.STAT:
                 name = "load_time"
             sign = -1 if "negative-stat" in self.defects and phase is Phase.STAT else 1
@@ -113,6 +117,7 @@ class Patch:
             if one.is_time:
                 for factor, defect in ((1_000, "micro"), (1_000_000, "milli")):
                     value = truncated(value, factor) if defect in self.defects else value
+                value *= 1_000 if "pico" in self.defects else 1
             if one.kind is Kind.MEAN and not ("sums" in self.defects and one.phase):
                 value = truncated(value, num)
             if name == "tot_time" and "tot-average" in self.defects:

@@ -84,7 +84,12 @@ def test_a_sound_answer_has_no_findings() -> None:
         ({"load_time": 13_000_000}, [PARTS]),
         ({"load_time": 7 * 2_854_255}, [("averages-mixed-with-totals", ("load_time",))]),
         ({"avg_time": 11_500_000}, [("average-inconsistent", ("avg_time", "tot_time", "tot_num"))]),
-        ({"dev_time": None}, [("field-missing", ("dev_time",))]),
+        ({"dev_time": None}, []),
+        ({"tot_num": 0, "avg_time": 0}, [("always-zero", ("tot_num",))]),
+        ({"init_time": 0}, []),
+        ({"info": {"total-time": 0, "status": "completed"}}, []),
+        ({"info": {"total-time": 690, "status": "completed"}}, []),
+        ({"info": {"total-time": 690, "status": "colo"}}, [("longer-than-the-migration", ("tot_time", "wait_time"))]),
         ({"dev_time": "1"}, [("field-of-wrong-type", ("dev_time",))]),
         ({"info": {"total-time": 690}}, [("longer-than-the-migration", ("tot_time", "wait_time"))]),
         ({"info": {"total-time": "698"}}, []),
@@ -163,6 +168,16 @@ def test_the_command_on_a_sound_answer() -> None:
 def test_the_command_on_what_is_none(text: str, words: str) -> None:
     result = run("-", text=text)
     assert result.exit_code == 11 and words in result.output
+
+
+def test_the_command_judges_the_others(tmp_path: Path) -> None:
+    result = run(str(SEED), str(tmp_path / "absent"))
+    assert result.exit_code == 11 and "935 ns more" in result.output and "cannot read" in result.output
+
+
+def test_the_command_on_utf_16(tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(SEED.read_text().encode("utf-16"))
+    assert "935 ns more" in run(str(tmp_path / "f")).output
 
 
 def test_the_command_without_a_file(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 from hypothesis import given
@@ -26,7 +27,7 @@ def test_an_answer_alone() -> None:
 
 
 def test_a_session() -> None:
-    text = f"{GREETING}\r\n{{\"return\": {{}}}}\r\n{EVENT}\r\n{RETURN}\r\n{EVENT}\r\n{RETURN}\r\n"
+    text = f'{GREETING}\r\n{{"return": {{}}}}\r\n{EVENT}\r\n{RETURN}\r\n{EVENT}\r\n{RETURN}\r\n'
     assert [one.label for one in captures(text, "f")] == ["f#1", "f#2"]
 
 
@@ -79,6 +80,27 @@ def test_vcpus_that_are_no_number(vcpus: object) -> None:
 )  # fmt: skip
 def test_what_holds_no_answer(text: str) -> None:
     assert captures(text, "f") == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{" * 3_000_000,
+        '{"a":' * 600_000,
+        ('{"a":' * 900 + "1," * 20_000) * 20,
+        '{"a":[' + "1," * 3_000_000 + "{" * 3000,
+    ],
+    ids=["braces", "nested", "nested and long", "long and braces"],
+)
+def test_the_search_is_given_up_in_the_end(text: str) -> None:
+    """Megabytes that begin like objects over and over: a few seconds, not minutes."""
+    began = time.process_time()
+    assert captures(text, "f") == []
+    assert time.process_time() - began < 30
+
+
+def test_an_answer_behind_many_stray_braces() -> None:
+    assert len(captures("{" * 3000 + RETURN, "f")) == 1
 
 
 @given(st.text(st.characters(codec="utf-8"), max_size=300))

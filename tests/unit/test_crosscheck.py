@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from colotrace.crosscheck.compare import FieldCheck, Verdict, compare, compare_once
-from colotrace.crosscheck.defects import Evidence, Reset, explain
+from colotrace.crosscheck.defects import explain
+from colotrace.crosscheck.evidence import Evidence, Reset
 from colotrace.crosscheck.fields import FIELDS, is_of_role
 from colotrace.crosscheck.findings import FIXES, Code, Finding
 from colotrace.crosscheck.reading import parse_reading
@@ -136,9 +137,83 @@ def test_one_wrong_unit_explains_all_times(defect: str, factor: int) -> None:
     _, _, runs = ordinary(Role.PRIMARY, defect)
     _, findings = found(Role.PRIMARY, runs)
     (one,) = findings
-    assert one.code == "wrong-unit" and one.numbers == {"factor": factor}
+    assert one.code == "wrong-unit" and one.numbers == {"factor": factor, "divisor": 1}
     times = {f.name for f in FIELDS.values() if f.is_time and f.name != "init_time"}
     assert set(one.fields) == times, "those that truncation has made 0 fit as well"
+
+
+def test_picoseconds() -> None:
+    _, findings = found(Role.PRIMARY, ordinary(Role.PRIMARY, "pico")[2])
+    (one,) = findings
+    assert one.code == "wrong-unit" and one.numbers == {"factor": 1, "divisor": 1000}
+
+
+def test_a_wrong_unit_is_seen_in_init_as_well() -> None:
+    _, _, runs = ordinary(Role.PRIMARY, "micro")
+    checks = compare(runs, Role.PRIMARY, tolerances(Role.PRIMARY))
+    checks["init_time"] = compare_once(FIELDS["init_time"], runs[0].before, 4_581_165, TOLERANCE_NS)
+    (one,) = explain(Evidence(Role.PRIMARY, runs, checks, tolerances(Role.PRIMARY)))
+    assert one.code == "wrong-unit" and "init_time" in one.fields
+
+
+@pytest.mark.parametrize("recv_ns", [1_000, 14_000, 504_691])
+def test_a_phase_shorter_than_the_bound_that_is_never_filled(recv_ns: int) -> None:
+    """However short: what a clock is read around takes time."""
+    patch, kernel = Patch(Role.PRIMARY, frozenset({"recv-zero"})), Kernel(Role.PRIMARY)
+    short = [Took({**one.phases, Phase.RECV: recv_ns}) for one in checkpoints(Role.PRIMARY, 53)]
+    _, findings = found(Role.PRIMARY, windows(patch, kernel, short[:3], [short[3:28], short[28:]]))
+    assert codes(findings) == [("always-zero", ("recv_time",))]
+
+
+def test_a_short_phase_that_says_nothing_is_called_so() -> None:
+    patch, kernel = Patch(Role.PRIMARY, skew=5_000), Kernel(Role.PRIMARY)
+    short = [Took({**one.phases, Phase.PUT: 12_000}) for one in checkpoints(Role.PRIMARY, 53)]
+    checks, findings = found(Role.PRIMARY, windows(patch, kernel, short[:3], [short[3:28], short[28:]]))
+    assert findings == [] and checks["put_time"].verdict is Verdict.TOO_SHORT
+    assert checks["load_time"].verdict is Verdict.AGREES
+
+
+def test_a_phase_that_is_counted_twice() -> None:
+    _, findings = found(Role.PRIMARY, ordinary(Role.PRIMARY, "recv-twice")[2])
+    assert codes(findings) == [("recv-counted-in-put", ("recv_time", "put_time"))]
+    assert "as well" in findings[0].message
+
+
+def test_a_count_that_comes_late_is_told() -> None:
+    _, _, runs = ordinary(Role.PRIMARY)
+    late = runs[0].after.values["tot_num"] - 1
+    torn = parse_reading({**runs[0].after.values, "tot_num": late})
+    shifted = [Window(runs[0].before, torn, runs[0].kernel), Window(torn, runs[1].after, runs[1].kernel), *runs[2:]]
+    _, findings = found(Role.PRIMARY, shifted)
+    assert [one.code for one in findings][:1] == ["count-differs"]
+
+
+def test_a_negative_that_is_no_mirror_image_is_not_explained_by_one() -> None:
+    _, _, runs = ordinary(Role.PRIMARY)
+    wrong = [
+        Window(
+            *(parse_reading({**r.values, "load_time": -3 * r.values["load_time"]}) for r in (w.before, w.after)),
+            w.kernel,
+        )
+        for w in runs
+    ]
+    _, findings = found(Role.PRIMARY, wrong)
+    assert [one.code for one in findings] == ["negative-load"] and "would be wrong without the sign" in findings[
+        0
+    ].message
+
+
+def test_a_reset_is_not_blamed_for_another_defect() -> None:
+    """One slow recv after the reset, added to put, is as much as put had before."""
+    patch, kernel, runs = ordinary(Role.PRIMARY, "recv-in-put")
+    before, totals = patch.reading(), kernel.totals()
+    patch.reset()
+    slow = Took({**took(Role.PRIMARY).phases, Phase.RECV: 30_000_000})
+    patch.take(slow)
+    kernel.seen.append(slow)
+    reset = Reset(before, patch.reading(), kernel.totals().since(totals))
+    _, findings = found(Role.PRIMARY, runs, reset=reset)
+    assert [one.code for one in findings] == ["recv-counted-in-put"]
 
 
 def test_a_failed_checkpoint_that_was_counted() -> None:
@@ -147,7 +222,7 @@ def test_a_failed_checkpoint_that_was_counted() -> None:
     runs = windows(patch, kernel, checkpoints(Role.PRIMARY, 3), stretches)
     checks, findings = found(Role.PRIMARY, runs)
     assert codes(findings) == [("failed-checkpoints-counted", ("tot_num",))]
-    assert findings[0].numbers == {"extra": 1, "aborted": 1}
+    assert findings[0].numbers == {"extra": 1, "aborted": 1, "incomplete": 0}
     assert checks["stat_time"].checkpoints == 10, "the other window is still compared"
 
 

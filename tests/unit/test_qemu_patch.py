@@ -285,15 +285,15 @@ def test_only_debians_own_archives_are_asked_for_sources() -> None:
     prefix = "deb-src [signed-by=k]"
     targets = f"""\
 {prefix} http://mirror.example/pub/debian bookworm main
-{prefix} http://deb.debian.org/debian/ bookworm main
-{prefix} http://deb.debian.org/debian/ bookworm main
+{prefix} http://archive.example/debian/ bookworm main
+{prefix} http://archive.example/debian/ bookworm main
 {prefix} http://security.example/debian-security/ bookworm-security main
 {prefix} https://packages.example/apt tools main
 {prefix} https://packages.example/debian-tools/ tools main
 """
     assert [line.split()[2] for line in source.source_lines(targets)] == [
         "http://mirror.example/pub/debian",
-        "http://deb.debian.org/debian/",
+        "http://archive.example/debian/",
         "http://security.example/debian-security/",
     ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import socket
 import subprocess
@@ -97,6 +98,23 @@ async def test_a_silent_client_that_leaves_gives_its_slot_back() -> None:
             assert await (await setup.wire()).ask(PING) == PONG
             setup.qemu.release.clear()
             setup.qemu.held = 0
+
+
+def test_clients_that_hang_up_before_they_are_greeted_are_no_trouble(caplog: pytest.LogCaptureFixture) -> None:
+    """As health checks do: connect, and close."""
+
+    async def work() -> None:
+        async with bridged() as setup:
+            for count in range(1, 21):
+                with socket.socket(socket.AF_UNIX) as ghost:
+                    ghost.connect(str(setup.path))
+                await until("leaving", lambda count=count: setup.words().count("client-left") >= count)
+            assert await (await setup.wire()).ask(PING) == PONG
+            assert "client-failed" not in setup.words()
+
+    scenario(work)()
+    gc.collect()
+    assert "never retrieved" not in caplog.text
 
 
 def test_an_upstream_that_does_not_answer_is_told(short_path: Path) -> None:
