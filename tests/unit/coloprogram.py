@@ -16,7 +16,9 @@ ROOTS = {"primary": "migrate_start_colo_process", "secondary": "colo_process_inc
 VERSION_TEXT = "QEMU emulator version 9.9.9 (synthetic)\n"
 _NUMBER_CALLS = ("qemu_put_be32", "qemu_get_be32", "vm_prepare_start", "trace_print", "visit_type_int")
 _IMPORTS = ["g_realloc", "error_report", "timer_free"]
-_PLT, _TEXT, _RODATA, _EH, _RELRO, _GOT, _BSS = 0x20000, 0x41000, 0x63000, 0x80000, 0xA5000, 0xB7000, 0xC9000
+_PLT, _TEXT, _RODATA, _EH, _RELRO, _GOT, _BSS, _DYNAMIC = (
+    0x20000, 0x41000, 0x63000, 0x80000, 0xA5000, 0xB7000, 0xC9000, 0xE0000,
+)  # fmt: skip
 _COUNTERS = {"transferred": 0, "duplicate": 24, "normal": 40, "dirty_sync_count": 56}
 
 
@@ -41,6 +43,9 @@ class Recipe:
     named_helpers: bool = False
     colo_text: bool = True
     """Whether colo.c's error text is in it, by which COLO is known where no name is left."""
+    section_headers: bool = True
+    dynamic: str = ""
+    """"gnu" or "sysv": a PT_DYNAMIC, and this hash table, lead to the dynamic symbols as well."""
 
 
 @dataclass(frozen=True)
@@ -240,7 +245,12 @@ def _stub_names() -> tuple[str, ...]:
 
 def build(recipe: Recipe = Recipe()) -> Program:
     """The synthetic QEMU of a recipe."""
-    builder, elf = _Builder(recipe), ElfWriter(skew=recipe.skew)
+    builder, elf = _Builder(recipe), ElfWriter(
+        skew=recipe.skew,
+        section_headers=recipe.section_headers,
+        dynamic_at=_DYNAMIC if recipe.dynamic else 0,
+        gnu_hash=recipe.dynamic == "gnu",
+    )
     asm = builder.asm
     work: list[tuple[str, object]] = [(name, builder.stub) for name in _stub_names()]
     work += [
