@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import array
+import itertools
 import struct
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from colotrace.binary.image import Image
-from colotrace.binary.tables import ROW, SymbolTable, symbol_tables
+from colotrace.binary.tables import LONGEST_NAME, ROW, SymbolTable, contradictions, symbol_tables
 
 _STT_OBJECT, _STT_FUNC, _STT_GNU_IFUNC = 1, 2, 10
 _KINDS = (_STT_OBJECT, _STT_FUNC, _STT_GNU_IFUNC)
 _NAME = struct.Struct("<I")
-_LONGEST_NAME = 4096
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class Symbols:
     """The defined functions and objects of an image, by name and by address.
 
     A name can stand for several addresses (static functions of one name, or sources that contradict each other): `find`
-    answers all of them, and it is the caller's to refuse an ambiguous one. `conflicts` has the contradictions that
-    lookups have met, `notes` what became of sources that were not used.
+    answers all of them, and it is the caller's to refuse an ambiguous one. `conflicts` has the names on which sources
+    contradict each other: those stand for no address. `notes` tells why a source was not used.
     """
 
     def __init__(self, image: Image, more: Iterable[SymbolTable] = ()) -> None:
@@ -48,10 +48,15 @@ class Symbols:
         for table in [*own[:1], *more, *own[1:]] if own and own[0].source == ".symtab" else [*more, *own]:
             self._tables.append(_Lookup(table))
             self.sources.append(table.source)
+        for one, other in itertools.combinations([lookup.table for lookup in self._tables], 2):
+            for name in contradictions(one, other):
+                self.conflicts[name] = f"{one.source} and {other.source} have it at different addresses"
 
     def add(self, symbols: Iterable[Symbol]) -> None:
         """Adds symbols that are in no table, with the source that each of them names."""
         for symbol in symbols:
+            if any(known.address != symbol.address for known in self.find(symbol.name)):
+                self.conflicts[symbol.name] = f"{symbol.source} has it at {symbol.address:#x}, and a table elsewhere"
             self._given.setdefault(symbol.name, []).append(symbol)
             self._given_at.setdefault(symbol.address, []).append(symbol)
             self._found.pop(symbol.name, None)
@@ -61,16 +66,9 @@ class Symbols:
     def find(self, name: str) -> list[Symbol]:
         """All symbols of that name, at different addresses; the first source that has an address is named."""
         if name not in self._found:
-            by_source: dict[str, set[int]] = {}
             found: dict[int, Symbol] = {}
             for symbol in [s for table in self._tables for s in table.find(name)] + self._given.get(name, []):
-                by_source.setdefault(symbol.source, set()).add(symbol.address)
                 found.setdefault(symbol.address, symbol)
-            for addresses in by_source.values():
-                if addresses != found.keys() and not any(addresses < other for other in by_source.values()):
-                    self.conflicts[name] = "; ".join(
-                        f"{one} has it at {', '.join(f'{a:#x}' for a in sorted(at))}" for one, at in by_source.items()
-                    )
             self._found[name] = list(found.values())
         return self._found[name]
 
@@ -82,18 +80,15 @@ class Symbols:
     def names_at(self, address: int) -> list[str]:
         """The names of the functions that begin at an address."""
         tables = (s for table in self._tables for s in table.at(address))
-        return list(dict.fromkeys(s.name for s in [*tables, *self._given_at.get(address, ())] if s.is_function))
-
-    def addresses(self, source: str) -> set[int]:
-        """The addresses of the functions and objects that a table has."""
-        return {address for table in self._tables if table.source == source for address in table.addresses()}
+        names = dict.fromkeys(s.name for s in [*tables, *self._given_at.get(address, ())] if s.is_function)
+        return [name for name in names if name not in self.conflicts]
 
 
 class _Lookup:
     """A table searched in place: 100,000 symbols are not made objects of for the sake of a hundred."""
 
     def __init__(self, table: SymbolTable) -> None:
-        self.source = table.source
+        self.table, self.source = table, table.source
         self._rows, self._strings = table.rows[: len(table.rows) - len(table.rows) % ROW.size], table.strings
         self._names = bytes(_column("I", self._rows, 0, 6))
         self._by_address: dict[int, int | list[int]] = {}
@@ -106,9 +101,6 @@ class _Lookup:
                     known.append(row)
                 elif known != row:
                     self._by_address[value] = [known, row]
-
-    def addresses(self) -> Iterable[int]:
-        return self._by_address
 
     def find(self, name: str) -> list[Symbol]:
         """Every string that ends in the name and a NUL may stand for it, since linkers share the ends of names."""
@@ -133,7 +125,7 @@ class _Lookup:
     def _symbol(self, row: int) -> list[Symbol]:
         name_at, info, _other, index, value, size = ROW.unpack_from(self._rows, row * ROW.size)
         kind = info & 0xF
-        end = self._strings.find(b"\0", name_at, name_at + _LONGEST_NAME)
+        end = self._strings.find(b"\0", name_at, name_at + LONGEST_NAME)
         if index == 0 or kind not in _KINDS or end <= name_at:
             return []
         name = self._strings[name_at:end].decode("utf-8", "replace")

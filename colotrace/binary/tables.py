@@ -7,12 +7,16 @@ table tells how long it is (gabi chapter 5, "Hash Table"; the GNU one as in glib
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from colotrace.binary.image import Image
 
 ROW = struct.Struct("<IBBHQQ")
 """Elf64_Sym: name, info, other, section, value, size."""
+LONGEST_NAME = 4096
+_GLOBAL = frozenset((0x11, 0x12, 0x1A, 0x21, 0x22, 0x2A))
+"""st_info of STB_GLOBAL or STB_WEAK with STT_OBJECT, STT_FUNC or STT_GNU_IFUNC: one of a name in a program."""
 _DT_HASH, _DT_STRTAB, _DT_SYMTAB, _DT_STRSZ, _DT_SYMENT, _DT_GNU_HASH = 4, 5, 6, 10, 11, 0x6FFFFEF5
 _DT_PLTRELSZ, _DT_RELA, _DT_RELASZ, _DT_JMPREL = 2, 7, 8, 23
 
@@ -44,6 +48,29 @@ def relocation_table(image: Image, name: str) -> bytes:
         return image.contents(section)
     place, size = (_DT_RELA, _DT_RELASZ) if name == ".rela.dyn" else (_DT_JMPREL, _DT_PLTRELSZ)
     return image.read(image.dynamic.get(place, 0), image.dynamic.get(size, 0)) if place in image.dynamic else b""
+
+
+def contradictions(one: SymbolTable, other: SymbolTable) -> list[str]:
+    """The names of global functions and objects that both tables define, at different addresses."""
+    known: dict[bytes, set[int]] = {}
+    for name, address in _globals(one):
+        known.setdefault(name, set()).add(address)
+    found: dict[bytes, set[int]] = {}
+    for name, address in _globals(other):
+        if name in known:
+            found.setdefault(name, set()).add(address)
+    differing = (name for name, at in found.items() if not (at <= known[name] or at >= known[name]))
+    return [name.decode("utf-8", "replace") for name in differing]
+
+
+def _globals(table: SymbolTable) -> Iterator[tuple[bytes, int]]:
+    whole = len(table.rows) - len(table.rows) % ROW.size
+    strings = table.strings
+    for name_at, info, _other, place, value, _size in ROW.iter_unpack(table.rows[:whole]):
+        if place and info in _GLOBAL:
+            end = strings.find(b"\0", name_at, name_at + LONGEST_NAME)
+            if end > name_at:
+                yield strings[name_at:end], value
 
 
 def _by_section(image: Image, name: str) -> SymbolTable | None:

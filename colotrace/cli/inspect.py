@@ -8,6 +8,7 @@ import click
 from rich.console import Console
 from rich.text import Text
 
+from colotrace.cli.options import name_options, names_asked_for
 from colotrace.errors import NoColoError
 from colotrace.resolve.plan import Probe, ProbePlan, Quality, RolePlan
 from colotrace.resolve.resolver import resolve
@@ -18,6 +19,7 @@ _EPILOG = """\b
 Examples:
   colotrace inspect /usr/bin/qemu-system-x86_64
   colotrace inspect --pid 4711 --json | jq .roles.primary.phases
+  colotrace inspect --debug-file qemu-system-x86_64.debug ./qemu-system-x86_64
 """
 _STYLES = {Quality.EXACT: "green", Quality.PARTIAL: "yellow", None: "red"}
 
@@ -25,8 +27,9 @@ _STYLES = {Quality.EXACT: "green", Quality.PARTIAL: "yellow", None: "red"}
 @click.command("inspect", epilog=_EPILOG)
 @click.argument("path", required=False, type=click.Path())
 @click.option("--pid", "-p", type=click.IntRange(1), metavar="PID", help="The binary that this process runs.")
+@names_asked_for
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def command(path: str | None, pid: int | None, as_json: bool) -> None:
+def command(path: str | None, pid: int | None, as_json: bool, debug_file: str | None, debuginfod: bool) -> None:
     """Prints the probe plan for a QEMU binary: each boundary's address, instruction, and the evidence for it.
 
     Needs no privileges for a file, and runs nothing of it.
@@ -34,7 +37,9 @@ def command(path: str | None, pid: int | None, as_json: bool) -> None:
     if (path is None) == (pid is None):
         raise click.UsageError("give either a PATH or --pid PID")
     try:
-        plan = resolve(path if path is not None else Process(pid or 0).exe)
+        plan = resolve(
+            path if path is not None else Process(pid or 0).exe, options=name_options(debug_file, debuginfod)
+        )
     except NoColoError as error:
         if as_json:
             click.echo(json.dumps(error.facts | {"error": error.message}, indent=2))

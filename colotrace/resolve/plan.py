@@ -61,6 +61,19 @@ class Unresolved:
 
 
 @dataclass(frozen=True)
+class KnownName:
+    """A function that the plan goes by, where it is, and the source that says so."""
+
+    name: str
+    address: int
+    source: str
+
+    def as_json(self) -> dict[str, object]:
+        """As an object of JSON types."""
+        return {"name": self.name, "address": self.address, "source": self.source}
+
+
+@dataclass(frozen=True)
 class RolePlan:
     """One role's probes, and what they can time."""
 
@@ -122,6 +135,7 @@ class ProbePlan:
     process_probes: tuple[Probe, ...]
     ram_counters: RamCounters
     unresolved: tuple[Unresolved, ...]
+    names: tuple[KnownName, ...] = ()
 
     @property
     def probes(self) -> tuple[Probe, ...]:
@@ -155,6 +169,7 @@ class ProbePlan:
             "qemu_version": self.qemu_version,
             "colo": True,
             "sources": list(self.sources),
+            "names": [name.as_json() for name in self.names],
             "message_numbers": self.message_numbers,
             "roles": {role.value: plan.as_json() for role, plan in self.roles.items()},
             "process": {"probes": [probe.as_json() for probe in self.process_probes]},

@@ -8,28 +8,28 @@ from colotrace.binary.code import Code
 from colotrace.binary.functions import FunctionBounds
 from colotrace.binary.image import Image, Segment
 from colotrace.binary.relocations import Relocations
-from colotrace.binary.symbols import Symbols
 from colotrace.errors import BinaryError, ColotraceError, NoColoError, PlanError
 from colotrace.phases import ROLE_PHASES, TAKEOVER, Role
 from colotrace.resolve.counters import find_ram_counters
 from colotrace.resolve.messages import message_numbers
+from colotrace.resolve.names import ONLY_THIS_HOST, NameOptions, find_names, provenance, quarrels
 from colotrace.resolve.paths import straight_on
 from colotrace.resolve.plan import Probe, ProbePlan, RolePlan, Unresolved
 from colotrace.resolve.role import RoleResolver, make_probe
 from colotrace.resolve.skeleton import COLO_TEXT, SKELETONS, VM_START
 
 
-def resolve(path: str | os.PathLike[str], name: str | None = None) -> ProbePlan:
-    """The plan for the QEMU binary at `path`, which messages call `name`.
+def resolve(path: str | os.PathLike[str], name: str | None = None, options: NameOptions = ONLY_THIS_HOST) -> ProbePlan:
+    """The plan for the QEMU binary at `path`, which messages call `name`. `options` tell where else to look for names.
 
     Raises BinaryError for what is not a QEMU of a known machine, NoColoError for one without COLO, and PlanError for
     one with COLO in which nothing could be resolved.
     """
     with Image(path, name) as image:
-        return resolve_image(image)
+        return resolve_image(image, options)
 
 
-def resolve_image(image: Image) -> ProbePlan:
+def resolve_image(image: Image, options: NameOptions = ONLY_THIS_HOST) -> ProbePlan:
     """The plan for an open image; see resolve()."""
     version = image.qemu_version()
     if version is None:
@@ -37,7 +37,7 @@ def resolve_image(image: Image) -> ProbePlan:
             f"{image.path} is not a QEMU system emulator: it does not hold the text of its --version",
             "Name a qemu-system-* binary.",
         )
-    symbols = Symbols(image)
+    symbols = find_names(image, options)
     relocations = Relocations(image)
     code = Code(image, symbols, FunctionBounds(image), relocations)
     numbers, numbers_from = message_numbers(code, relocations)
@@ -65,6 +65,7 @@ def resolve_image(image: Image) -> ProbePlan:
             continue
         roles[skeleton.role] = resolver.resolve()
         unresolved.extend(resolver.unresolved)
+    unresolved += quarrels(symbols)
     if not any(plan.probes for plan in roles.values()):
         raise _refusal(image, version, unresolved)
     segment = _segment_of(image, roles)
@@ -81,6 +82,7 @@ def resolve_image(image: Image) -> ProbePlan:
         process_probes=_process_probes(code, unresolved),
         ram_counters=find_ram_counters(code),
         unresolved=tuple(unresolved),
+        names=provenance(symbols),
     )
 
 

@@ -15,7 +15,7 @@ from .elfwriter import FUNC, OBJECT, ElfWriter, Symbol
 ROOTS = {"primary": "migrate_start_colo_process", "secondary": "colo_process_incoming_thread"}
 VERSION_TEXT = "QEMU emulator version 9.9.9 (synthetic)\n"
 _NUMBER_CALLS = ("qemu_put_be32", "qemu_get_be32", "vm_prepare_start", "trace_print", "visit_type_int")
-_IMPORTS = ["g_realloc", "error_report", "timer_free"]
+IMPORTS = ["g_realloc", "error_report", "timer_free"]
 _PLT, _TEXT, _RODATA, _EH, _RELRO, _GOT, _BSS, _DYNAMIC = (
     0x20000, 0x41000, 0x63000, 0x80000, 0xA5000, 0xB7000, 0xC9000, 0xE0000,
 )  # fmt: skip
@@ -240,7 +240,7 @@ class _Builder:
 @cache
 def _stub_names() -> tuple[str, ...]:
     named = {op.name for ops in BODIES.values() for op in ops if op.kind == "call"} | set(_NUMBER_CALLS)
-    return tuple(sorted((named | {"error_setg_internal", "qemu_get_thread_id"}) - {"vm_start", *_IMPORTS}))
+    return tuple(sorted((named | {"error_setg_internal", "qemu_get_thread_id"}) - {"vm_start", *IMPORTS}))
 
 
 def build(recipe: Recipe = Recipe()) -> Program:
@@ -266,12 +266,13 @@ def build(recipe: Recipe = Recipe()) -> Program:
     builder.random.shuffle(work)
     for name, emit in work:
         builder.function(name, emit)
-    stubs = elf.plt(_PLT, _GOT, _IMPORTS)
+    stubs = elf.plt(_PLT, _GOT, IMPORTS)
     texts, rodata = {}, bytearray(recipe.version.encode() + b"\0")
     for text in (*MESSAGES, *_COUNTERS, *(["Can't send COLO message"] if recipe.colo_text else [])):
         texts[text] = _RODATA + len(rodata)
         rodata += text.encode() + b"\0"
     data = {f"text {name}": at for name, at in texts.items()} | {"ram_counters": _BSS, "trace_flag": _BSS + 0x100}
+    data["COLOMessage_lookup"] = _RELRO
     elf.text(asm.base, asm.assemble({**stubs, **data}))
     elf.rodata(_RODATA, bytes(rodata))
     elf.relro(_RELRO, struct.pack("<QQI4x", 0, 0, len(MESSAGES)) + bytes(8 * len(MESSAGES)))
