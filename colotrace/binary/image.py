@@ -103,6 +103,7 @@ class Image:
         self._check_kind(header)
         self.machine = _MACHINES[header.machine]
         self.entry = header.entry
+        self.at_fixed_addresses = header.kind == elf.ET_EXEC
         size = len(self._data)
         if header.end > size:
             raise _truncated(self.path, size, header.end)

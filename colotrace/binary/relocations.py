@@ -8,6 +8,7 @@ from colotrace.binary.image import Image
 from colotrace.binary.tables import ROW, dynamic_symbols, relocation_table
 
 _RELA = struct.Struct("<QQq")
+_MOST_POINTERS = 64
 _R_X86_64_GLOB_DAT, _R_X86_64_JUMP_SLOT, _R_X86_64_RELATIVE = 6, 7, 8
 
 
@@ -29,6 +30,16 @@ class Relocations:
             return int(_RELA.unpack_from(self._dynamic, row)[2])
         data = self._image.read(address, 8)
         return int.from_bytes(data, "little") or None if len(data) == 8 else None
+
+    def pointers_to(self, address: int) -> list[int]:
+        """Where data will hold a pointer to an address, as far as relocations tell it."""
+        wanted, found = struct.pack("<Qq", _R_X86_64_RELATIVE, address), list[int]()
+        at = self._dynamic.find(wanted)
+        while at >= 0 and len(found) < _MOST_POINTERS:
+            if at % _RELA.size == 8:
+                found.append(int(_RELA.unpack_from(self._dynamic, at - 8)[0]))
+            at = self._dynamic.find(wanted, at + 1)
+        return found
 
     def slot_name(self, slot: int) -> str | None:
         """The name of the function whose address the GOT slot at `slot` will hold; None if it is not known."""

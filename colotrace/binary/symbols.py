@@ -19,13 +19,14 @@ _NAME = struct.Struct("<I")
 
 @dataclass(frozen=True)
 class Symbol:
-    """A defined function or object."""
+    """A defined function or object. `evidence` says how the name was come by, where no table has it."""
 
     name: str
     address: int
     size: int
     is_function: bool
     source: str
+    evidence: str = ""
 
 
 class Symbols:

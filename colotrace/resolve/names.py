@@ -11,8 +11,10 @@ from colotrace.binary.image import Image
 from colotrace.binary.symbols import Symbols
 from colotrace.binary.tables import SymbolTable
 from colotrace.errors import BinaryError
+from colotrace.resolve.messages import Messenger
+from colotrace.resolve.nameless import identify
 from colotrace.resolve.plan import KnownName, Unresolved
-from colotrace.resolve.skeleton import SKELETONS
+from colotrace.resolve.skeleton import COLO_TEXT, SKELETONS
 
 Fetch = Callable[[str], str]
 """Brings the debug file of a build-id, and answers its path; see colotrace.debuginfod."""
@@ -36,7 +38,7 @@ ONLY_THIS_HOST = NameOptions()
 
 
 def find_names(image: Image, options: NameOptions = ONLY_THIS_HOST) -> Symbols:
-    """All the names that an image's own tables, its MiniDebugInfo and its separate debug file give.
+    """All the names that an image's own tables, its MiniDebugInfo and its separate debug file give; or else its code.
 
     A file that is found and is not the image's is left out, and Symbols.notes has the reason. Raises BinaryError if
     that is true of the file that `options` name, and ColotraceError if one is to be fetched and cannot be.
@@ -57,6 +59,10 @@ def find_names(image: Image, options: NameOptions = ONLY_THIS_HOST) -> Symbols:
         notes.append(error.message)
     symbols = Symbols(image, more)
     symbols.notes += notes
+    if not any(symbols.find(skeleton.root) for skeleton in SKELETONS) and image.has_text(COLO_TEXT):
+        findings = identify(image, symbols)
+        symbols.add(symbol for symbol in findings.symbols if not symbols.find(symbol.name))
+        symbols.notes += findings.reasons
     return symbols
 
 
@@ -75,8 +81,11 @@ def provenance(symbols: Symbols) -> tuple[KnownName, ...]:
     """The functions of the skeletons that are known by name, each with its source, by address."""
     wanted = {skeleton.root for skeleton in SKELETONS}
     wanted |= {name for skeleton in SKELETONS for step in skeleton.steps for name in step.names}
+    wanted |= {messenger.value for messenger in Messenger}
     found = [symbol for symbol in map(symbols.one, sorted(wanted)) if symbol is not None]
-    return tuple(sorted((KnownName(s.name, s.address, s.source) for s in found), key=lambda known: known.address))
+    return tuple(
+        sorted((KnownName(s.name, s.address, s.source, s.evidence) for s in found), key=lambda known: known.address)
+    )
 
 
 def quarrels(symbols: Symbols) -> list[Unresolved]:

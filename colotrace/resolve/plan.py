@@ -62,15 +62,24 @@ class Unresolved:
 
 @dataclass(frozen=True)
 class KnownName:
-    """A function that the plan goes by, where it is, and the source that says so."""
+    """A function that the plan goes by, where it is, and the source that says so.
+
+    `evidence` says how the name was come by, where no table of symbols has it.
+    """
 
     name: str
     address: int
     source: str
+    evidence: str = ""
 
     def as_json(self) -> dict[str, object]:
         """As an object of JSON types."""
-        return {"name": self.name, "address": self.address, "source": self.source}
+        return {
+            "name": self.name,
+            "address": self.address,
+            "source": self.source,
+            "evidence": self.evidence or None,
+        }
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,49 @@
+"""Debian's QEMU with less in it: no names of its own, no section headers; for tests of where names can come from."""
+
+from __future__ import annotations
+
+import struct
+
+_SYMBOL, _SECTION = struct.Struct("<IBBHQQ"), struct.Struct("<IIQQQQIIQQ")
+_SHT_DYNSYM = 11
+
+
+def without_names(data: bytes) -> bytes:
+    """The file without the names of what it defines itself; what it imports keeps its name, as it must."""
+    out = bytearray(data)
+    blanked = 0
+    for _, kind, _, _, offset, size, *_ in _sections(data):
+        if kind == _SHT_DYNSYM:
+            for at in range(offset, offset + size, _SYMBOL.size):
+                if _SYMBOL.unpack_from(out, at)[3]:
+                    struct.pack_into("<I", out, at, 0)
+                    blanked += 1
+    assert blanked > 1000
+    return bytes(out)
+
+
+def without_section_headers(data: bytes) -> bytes:
+    """The file as `strip --strip-section-headers` leaves it."""
+    out = bytearray(data)
+    struct.pack_into("<Q", out, 40, 0)
+    struct.pack_into("<HHH", out, 58, 0, 0, 0)
+    return bytes(out)
+
+
+def exported(data: bytes) -> dict[int, set[str]]:
+    """Address -> the names that .dynsym has for it."""
+    names: dict[int, set[str]] = {}
+    rows = _sections(data)
+    for _, kind, _, _, offset, size, link, *_ in rows:
+        if kind == _SHT_DYNSYM:
+            strings = rows[link][4]
+            for name, _info, _other, defined, value, _size in _SYMBOL.iter_unpack(data[offset : offset + size]):
+                if defined:
+                    end = data.index(b"\0", strings + name)
+                    names.setdefault(value, set()).add(data[strings + name : end].decode())
+    return names
+
+
+def _sections(data: bytes) -> list[tuple[int, ...]]:
+    table, count = struct.unpack_from("<Q", data, 40)[0], struct.unpack_from("<H", data, 60)[0]
+    return list(_SECTION.iter_unpack(data[table : table + count * _SECTION.size]))
