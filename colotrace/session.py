@@ -24,7 +24,7 @@ from colotrace.errors import PermissionsError, TargetError
 from colotrace.kernel import layout, preflight
 from colotrace.kernel.program import DEFAULT_RING_BYTES, Program
 from colotrace.phases import Role
-from colotrace.resolve.names import ONLY_THIS_HOST, NameOptions
+from colotrace.resolve.nameoptions import ONLY_THIS_HOST, NameOptions
 from colotrace.summary import TargetSummary
 from colotrace.target.discovery import only_qemu
 from colotrace.target.sites import SiteState, site_states
@@ -276,7 +276,7 @@ def attach(*pids: int, ring_bytes: int = DEFAULT_RING_BYTES, names: NameOptions 
     """Arms probes on the QEMUs with these pids; without any, on the only QEMU of this host.
 
     `ring_bytes` is the size of the buffer between kernel and user space, a power of two; `names` tells where else to
-    look for the names of functions (colotrace.resolve.names). Raises TargetError, BinaryError, PlanError,
+    look for the names of functions (colotrace.resolve.nameoptions). Raises TargetError, BinaryError, PlanError,
     PermissionsError or EnvironmentFault (colotrace.errors); then nothing has been left armed.
     """
     return Session(pids or (only_qemu(),), ring_bytes=ring_bytes, names=names)

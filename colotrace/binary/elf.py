@@ -18,8 +18,9 @@ PT_LOAD, PT_DYNAMIC, PT_NOTE, PT_GNU_EH_FRAME = 1, 2, 4, 0x6474E550
 SHT_NOBITS = 8
 SHF_ALLOC, SHF_COMPRESSED = 2, 1 << 11
 NT_GNU_BUILD_ID, NT_STAPSDT = 3, 3
-MOST_SEGMENTS, MOST_SECTIONS, MOST_NOTES, MOST_DYNAMIC = 512, 4096, 4096, 4096
-"""Bounds for hostile files: a QEMU has 14 segments, 60 sections, a note for each USDT probe, 60 dynamic entries."""
+MOST_SEGMENTS, MOST_SECTIONS, MOST_NOTES, MOST_DYNAMIC = 512, 4096, 65536, 4096
+"""Bounds for hostile files: a QEMU has 14 segments, 60 sections, 60 dynamic entries, and up to 10,000 notes: one
+for each place of a USDT probe."""
 
 _HEADER = struct.Struct("<16sHHIQQQIHHHHHH")
 _PROGRAM = struct.Struct("<IIQQQQQQ")

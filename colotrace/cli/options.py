@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from colotrace.resolve.names import NameOptions
+from colotrace.resolve.nameoptions import NameOptions
 
 PIDS = click.option(
     "--pid", "-p", "pids", type=click.IntRange(1), multiple=True, metavar="PID",

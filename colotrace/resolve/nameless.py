@@ -10,13 +10,14 @@ like any other name: wrong names would not stand in the protocol's order.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from colotrace.binary.functions import FunctionBounds
 from colotrace.binary.image import Image
 from colotrace.binary.references import code_references, text_addresses
 from colotrace.binary.relocations import Relocations
 from colotrace.binary.symbols import Symbol, Symbols
+from colotrace.binary.usdt import usdt_probes
 from colotrace.phases import MESSAGES, Role
 from colotrace.resolve.evidence import Bodies, Body, FunctionCode
 from colotrace.resolve.skeleton import GET_NUMBER, GET_VALUE, MESSAGE_TABLE, SKELETONS
@@ -71,6 +72,17 @@ class Findings:
         )
         return None
 
+    def confirm(self, name: str, addresses: set[int], because: str) -> None:
+        """Keeps a name that may be known already; where the function is another one, neither is kept."""
+        known = next((symbol for symbol in self.symbols if symbol.name == name), None)
+        if known is None:
+            self.take(name, addresses, because)
+        elif addresses == {known.address}:
+            self.symbols[self.symbols.index(known)] = replace(known, evidence=f"{known.evidence}; {because}")
+        else:
+            self.symbols.remove(known)
+            self.reasons.append(f"{name}: one function of which: {known.evidence}; and another one: {because}")
+
 
 def identify(image: Image, symbols: Symbols) -> Findings:
     """The names that the code of a binary gives away, in which `symbols` knows neither of the COLO functions."""
@@ -98,6 +110,7 @@ class _Search:
         everything = list({body.entry: body for bodies in called.values() for body in bodies}.values())
         for name, texts in TEXTS.items():
             self._by_text(name, texts, everything)
+        self._by_usdt(everything)
         self._by_own_names(everything)
         self._failover(everything)
         self._replication(everything)
@@ -152,6 +165,20 @@ class _Search:
             uses = self._uses(text)
             found.update((body.entry, text.strip()) for body in bodies if uses and uses <= body.ends)
         self._found.take(name, set(found), f"it alone uses '{next(iter(found.values()), texts[0].strip())}'")
+
+    def _by_usdt(self, bodies: list[Body]) -> None:
+        """Probes that QEMU has in these functions itself: another witness, or the only one.
+
+        Where the compiler has not inlined QEMU's trace_*() functions they hold the probes, and then nothing is told.
+        """
+        called = {body.entry: body for body in bodies}
+        probes = usdt_probes(self._code.image, "qemu")
+        for name in TEXTS.keys() & {probe.name for probe in probes}:
+            at = [probe.address for probe in probes if probe.name == name]
+            holding = {b.entry for b in called.values() if any(address in b.instructions for address in at)}
+            if len(holding) != 1 or not called[next(iter(holding))].calls:
+                continue
+            self._found.confirm(name, holding, "its USDT probe is in it")
 
     def _by_own_names(self, bodies: list[Body]) -> None:
         """Assertions carry the name of the function that they stand in, also where that was inlined into another one.
@@ -253,13 +280,14 @@ class _Search:
 
     def _message_table(self) -> None:
         """The table that points to an array of pointers to the messages' names, in the order of their numbers."""
-        tables: set[int] = set()
-        for place in text_addresses(self._code.image, MESSAGES[0].value):
-            arrays = {at - 8 * n for n in range(len(MESSAGES)) for at in self._relocations.pointers_to(place)}
-            arrays = {at for at in arrays if self._names_in(at) == {message.value for message in MESSAGES}}
-            tables.update(table for array in arrays for table in self._relocations.pointers_to(array))
+        slots = [
+            {at for place in text_addresses(self._code.image, m.value) for at in self._relocations.pointers_to(place)}
+            for m in MESSAGES
+        ]
+        arrays = set()
+        for base in {at - 8 * number for at in slots[0] for number in range(len(MESSAGES))}:
+            numbers = {(at - base) // 8 for found in slots for at in found if at in range(base, base + 56, 8)}
+            if len(numbers) == len(MESSAGES) and all(found & set(range(base, base + 56, 8)) for found in slots):
+                arrays.add(base)
+        tables = {table for array in arrays for table in self._relocations.pointers_to(array)}
         self._found.take(MESSAGE_TABLE, tables, "it points to the messages' names", is_function=False)
-
-    def _names_in(self, array: int) -> set[str | None]:
-        pointers = (self._relocations.pointer_at(array + 8 * number) for number in range(len(MESSAGES)))
-        return {self._code.image.read_string(pointer) if pointer else None for pointer in pointers}

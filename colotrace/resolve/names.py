@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
 
 from colotrace.binary import debugfiles
 from colotrace.binary.image import Image
@@ -13,28 +11,9 @@ from colotrace.binary.tables import SymbolTable
 from colotrace.errors import BinaryError
 from colotrace.resolve.messages import Messenger
 from colotrace.resolve.nameless import identify
+from colotrace.resolve.nameoptions import ONLY_THIS_HOST, NameOptions
 from colotrace.resolve.plan import KnownName, Unresolved
 from colotrace.resolve.skeleton import COLO_TEXT, SKELETONS
-
-Fetch = Callable[[str], str]
-"""Brings the debug file of a build-id, and answers its path; see colotrace.debuginfod."""
-
-
-@dataclass(frozen=True)
-class NameOptions:
-    """Where to look for names beyond the binary itself.
-
-    `debug_file` must be the binary's, or it is an error. `fetch` is asked only where nothing on this host has the
-    symbols. `debug_root` is where distributions put debug files.
-    """
-
-    debug_file: str | None = None
-    fetch: Fetch | None = None
-    debug_root: str = debugfiles.DEBUG_ROOT
-
-
-ONLY_THIS_HOST = NameOptions()
-"""What the binary has, and what lies where debug symbols are installed."""
 
 
 def find_names(image: Image, options: NameOptions = ONLY_THIS_HOST) -> Symbols:

@@ -12,7 +12,8 @@ from colotrace.errors import BinaryError, ColotraceError, NoColoError, PlanError
 from colotrace.phases import ROLE_PHASES, TAKEOVER, Role
 from colotrace.resolve.counters import find_ram_counters
 from colotrace.resolve.messages import message_numbers
-from colotrace.resolve.names import ONLY_THIS_HOST, NameOptions, find_names, provenance, quarrels
+from colotrace.resolve.nameoptions import ONLY_THIS_HOST, NameOptions
+from colotrace.resolve.names import find_names, provenance, quarrels
 from colotrace.resolve.paths import straight_on
 from colotrace.resolve.plan import Probe, ProbePlan, RolePlan, Unresolved
 from colotrace.resolve.role import RoleResolver, make_probe

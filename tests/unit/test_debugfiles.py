@@ -11,7 +11,7 @@ import pytest
 from colotrace.binary.debugfiles import candidates, debug_link
 from colotrace.errors import BinaryError, ColotraceError, PlanError
 from colotrace.phases import ROLE_PHASES, Role
-from colotrace.resolve.names import NameOptions
+from colotrace.resolve.nameoptions import NameOptions
 from colotrace.resolve.plan import ProbePlan
 from colotrace.resolve.resolver import resolve
 
