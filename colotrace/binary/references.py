@@ -19,6 +19,7 @@ _LEA_SIZE, _LEA_DISPLACEMENT = 7, 3
 _IMMEDIATE = re.compile(rb"(?:[\xb8-\xbf]|[\x48\x49]\xc7[\xc0-\xc7])\Z", re.DOTALL)
 """What may stand before an immediate address: mov $imm32 into a 32-bit register, or sign-extended into a 64-bit one."""
 _INT = struct.Struct("<i")
+_LONGEST_PREFIX = 256
 _MOST_PLACES = 64
 """Of one text; a hostile file could repeat it without end."""
 
@@ -32,6 +33,20 @@ def text_addresses(image: Image, text: str) -> list[int]:
             found.append(address)
         if len(found) >= _MOST_PLACES:
             break
+    return found
+
+
+def path_addresses(image: Image, path: str) -> list[int]:
+    """Where a source file's path begins in the read-only data: `path` itself, or a longer one that ends in it."""
+    found = []
+    for address in text_addresses(image, path):
+        found.append(address)
+        begin = max(s.address for s in image.segments if s.address <= address)
+        begin = max(begin, address - _LONGEST_PREFIX)
+        before = image.read(begin, address - begin)
+        prefix = before[before.rfind(b"\0") + 1 :]
+        if prefix.endswith(b"/"):
+            found.append(address - len(prefix))
     return found
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 
 from colotrace.binary.functions import FunctionBounds
 from colotrace.binary.image import Image
-from colotrace.binary.references import code_references, text_addresses
+from colotrace.binary.references import code_references, path_addresses, text_addresses
 from colotrace.binary.relocations import Relocations
 from colotrace.binary.symbols import Symbol, Symbols
 from colotrace.binary.usdt import usdt_probes
@@ -97,8 +97,9 @@ class _Search:
         self._code, self._relocations = code, relocations
         self._bodies = Bodies(code)
         self._found = Findings()
-        texts = {PATH, _RESUME, *ROOT_TEXTS.values(), *_NAMES_IN_ASSERTIONS}.union(*TEXTS.values())
+        texts = {_RESUME, *ROOT_TEXTS.values(), *_NAMES_IN_ASSERTIONS}.union(*TEXTS.values())
         self._places = {text: text_addresses(code.image, text) for text in sorted(texts)}
+        self._places[PATH] = path_addresses(code.image, PATH)
         self._users = code_references(code.image, {at for places in self._places.values() for at in places})
 
     def run(self) -> Findings:
