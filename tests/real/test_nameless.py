@@ -5,9 +5,12 @@ The file is Debian's, with its names blanked: so the truth is known.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from agreement import assert_qmp_agrees
+from colo_lab.pair import ColoPair
 from colo_lab.settings import DEFAULT_QEMU
 from elfedit import exported, without_names, without_section_headers
 
@@ -102,3 +105,11 @@ def test_evidence_that_is_gone_is_missed_and_not_replaced(tmp_path: Path, named:
     for probe in plan.probes:
         if probe.proven and probe.boundary.name != "colo-exit":
             assert truth[probe.role, probe.boundary] == probe.address, probe
+
+
+def test_a_running_pair_without_names(tmp_path: Path, make_pair: Callable[..., ColoPair]) -> None:
+    """Both VMs run a file that has no names; QMP agrees with what is timed."""
+    path = tmp_path / "qemu-system-x86_64"
+    path.write_bytes(NAMELESS)
+    path.chmod(0o755)
+    assert_qmp_agrees(make_pair(dirty_mib=8, delay_ms=100, qemu=str(path)), 20)
