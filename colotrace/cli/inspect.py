@@ -55,16 +55,21 @@ def _print(plan: ProbePlan) -> None:
     console.print(
         f"{printable(plan.path)}: QEMU {printable(plan.qemu_version)}, {plan.machine}, build-id {plan.build_id}"
     )
-    console.print(f"names from {', '.join(plan.sources)}; message numbers {plan.message_numbers}")
+    console.print(f"names from {printable(', '.join(plan.sources))}; message numbers {plan.message_numbers}")
     for role in plan.roles.values():
         _print_role(console, role)
     if plan.process_probes:
         console.print(Text("\nboth roles", style="bold"))
         _print_probes(console, plan.process_probes)
     console.print(f"\nRAM counters: {plan.ram_counters.evidence}")
+    inferred = [known for known in plan.names if known.evidence]
+    if inferred:
+        console.print(Text("\nnames that no table of symbols has", style="bold"))
+    for known in inferred:
+        console.print(Text(f"  {known.name} {known.address:#x}: {printable(known.evidence)}", style="dim"))
     for item in plan.unresolved:
         where = f"{item.role.value}: " if item.role else ""
-        console.print(Text(f"unresolved: {where}{item.what}: {item.reason}", style="yellow"))
+        console.print(Text(f"unresolved: {where}{printable(item.what)}: {printable(item.reason)}", style="yellow"))
 
 
 def _print_role(console: Console, role: RolePlan) -> None:
