@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 from colotrace.binary.code import Code
 from colotrace.binary.functions import FunctionBounds
@@ -12,10 +13,12 @@ from colotrace.binary.symbols import Symbols
 from colotrace.errors import BinaryError, ColotraceError, NoColoError, PlanError
 from colotrace.phases import ROLE_PHASES, TAKEOVER, Role
 from colotrace.resolve.counters import find_ram_counters
-from colotrace.resolve.messages import message_numbers
+from colotrace.resolve.messages import Messages, message_numbers
 from colotrace.resolve.paths import straight_on
 from colotrace.resolve.plan import Probe, ProbePlan, RolePlan, Unresolved
-from colotrace.resolve.role import RoleResolver, make_probe
+from colotrace.resolve.role import RoleResolver
+from colotrace.resolve.roleplan import make_probe
+from colotrace.resolve.roots import find_root
 from colotrace.resolve.skeleton import COLO_TEXT, SKELETONS, VM_START
 
 
@@ -43,27 +46,24 @@ def resolve_image(image: Image) -> ProbePlan:
     numbers, numbers_from = message_numbers(code, relocations)
     roles: dict[Role, RolePlan] = {}
     unresolved: list[Unresolved] = []
+    messages = Messages(code)
+    primary_calls: frozenset[str] | None = None
     for skeleton in SKELETONS:
-        roots = symbols.find(skeleton.root)
-        if len(roots) != 1:
-            reason = (
-                f"{len(roots)} functions of that name in {' and '.join(symbols.sources) or 'a file without symbols'}"
-            )
-            unresolved.append(Unresolved(skeleton.role, skeleton.root, reason))
+        root = find_root(code, skeleton)
+        if isinstance(root, str):
+            unresolved.append(Unresolved(skeleton.role, skeleton.root, root))
             roles[skeleton.role] = _empty(skeleton.role, skeleton.root)
             continue
-        if not code.is_function_start(roots[0].address):
-            reason = f"{roots[0].source} has it at {roots[0].address:#x}, where by .eh_frame_hdr no function begins"
-            unresolved.append(Unresolved(skeleton.role, skeleton.root, reason))
-            roles[skeleton.role] = _empty(skeleton.role, skeleton.root)
-            continue
-        resolver = RoleResolver(code, skeleton, roots[0].address, numbers)
+        address, found_by = root
+        resolver = RoleResolver(code, skeleton, address, numbers, messages, primary_calls)
+        if skeleton.role is Role.PRIMARY:
+            primary_calls = resolver.called
         if not resolver.has_messages:
             unresolved.append(Unresolved(skeleton.role, skeleton.root, "it exchanges no COLO messages"))
             unresolved.extend(resolver.unresolved)
             roles[skeleton.role] = _empty(skeleton.role, skeleton.root)
             continue
-        roles[skeleton.role] = resolver.resolve()
+        roles[skeleton.role] = replace(resolver.resolve(), found_by=found_by)
         unresolved.extend(resolver.unresolved)
     if not any(plan.probes for plan in roles.values()):
         raise _refusal(image, version, unresolved)
