@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from colotrace.binary.code import Function, Instruction
 from colotrace.phases import BOUNDARIES, Boundary, Role
+from colotrace.resolve.naming import calls_any
 from colotrace.resolve.paths import Segment
 from colotrace.resolve.roleplan import Site
 from colotrace.resolve.skeleton import FLUSH, UNLOCK, Step
@@ -23,11 +24,12 @@ OTHER = "other"
 
 @dataclass(frozen=True)
 class Subject:
-    """Something done in a checkpoint, and the calls that do it."""
+    """Something done in a checkpoint, and the calls that do it; `after` names the boundaries that it may follow."""
 
     key: str
     title: str
     names: tuple[str, ...]
+    after: tuple[str, ...] | None = None
 
 
 SUBJECTS: dict[Role, tuple[Subject, ...]] = {
@@ -41,7 +43,12 @@ SUBJECTS: dict[Role, tuple[Subject, ...]] = {
             "sending dirty pages (with multifd, its synchronisation too)",
             ("qemu_savevm_live_state", "qemu_savevm_state_complete_precopy_iterable"),
         ),
-        Subject("lock-release", "letting go of the lock after saving device state", UNLOCK),
+        Subject(
+            "lock-release",
+            "letting go of the lock after saving device state",
+            UNLOCK,
+            ("dev-begin", "dev-end", "ram-begin"),
+        ),
     ),
     Role.SECONDARY: (
         Subject("vcpu-synchronisation", "fetching the vCPUs' state", ("cpu_synchronize_all_states",)),
@@ -61,25 +68,22 @@ def meanings_of(
     `anchors` are the addresses of all anchors. A subject done in several phases names them all; only what lies between
     a transaction's begin and its end counts.
     """
-    marks = _in_order(role, sites)
+    stretches: list[tuple[Boundary, str, AbstractSet[int]]] = []
+    opened = OTHER
+    for (boundary, start), (_, end) in itertools.pairwise(_in_order(role, sites)):
+        opened = boundary.opens.value if boundary.opens else OTHER if boundary.closes else opened
+        inside = Segment(function, start.address, end.address, anchors - {start.address, end.address}).nodes
+        stretches.append((boundary, opened, inside | {start.address}))
     meanings = {}
     for subject in SUBJECTS[role]:
-        calls = [call for call in function.calls if set(call.names) & set(subject.names)]
-        phases: list[str] = []
-        opened = OTHER
-        for (boundary, start), (_, end) in itertools.pairwise(marks):
-            opened = boundary.opens.value if boundary.opens else OTHER if boundary.closes else opened
-            inside = Segment(function, start.address, end.address, anchors - {start.address, end.address}).nodes
-            here = any(call.address in inside or call is start for call in calls)
-            if subject.names == UNLOCK and boundary.name not in _AFTER_DEVICES:
-                here = False
-            if here and opened not in phases:
-                phases.append(opened)
-        meanings[subject.key] = " and ".join(phases) or ABSENT
+        calls = {call.address for call in function.calls if calls_any(call, subject.names)}
+        phases = [
+            phase
+            for boundary, phase, places in stretches
+            if calls & places and (subject.after is None or boundary.name in subject.after)
+        ]
+        meanings[subject.key] = " and ".join(dict.fromkeys(phases)) or ABSENT
     return meanings
-
-
-_AFTER_DEVICES = ("dev-begin", "dev-end", "ram-begin")
 
 
 def _in_order(role: Role, sites: Mapping[Step, Site]) -> list[tuple[Boundary, Instruction]]:

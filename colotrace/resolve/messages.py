@@ -16,6 +16,7 @@ from capstone import x86_const
 from colotrace.binary.code import Code, Function, Instruction, Kind
 from colotrace.binary.relocations import Relocations
 from colotrace.phases import MESSAGES, Mark
+from colotrace.resolve.naming import calls_any
 from colotrace.resolve.skeleton import GET_NUMBER, MESSAGE_TABLE, OWN_NAMES, PUT_NUMBER
 from colotrace.resolve.spine import Spine
 from colotrace.resolve.texts import Texts
@@ -119,9 +120,9 @@ class Messages:
 
     def _called(self, call: Instruction) -> Talker | None:
         """What a call calls: one of colo.c's own, or the one of qemu-file.c that they would call."""
-        if PUT_NUMBER in call.names:
+        if calls_any(call, (PUT_NUMBER,)):
             return Talker(Messenger.SEND, f"call of {PUT_NUMBER} itself", _SECOND)
-        if GET_NUMBER in call.names:
+        if calls_any(call, (GET_NUMBER,)):
             return Talker(Messenger.RECEIVE, f"call of {GET_NUMBER} itself")
         return self.talker(call.target) if call.target is not None else None
 
@@ -131,7 +132,7 @@ class Messages:
 
     def _talks(self, target: int, depth: int) -> bool:
         for call in self._code.function(target).calls:
-            if PUT_NUMBER in call.names or GET_NUMBER in call.names:
+            if calls_any(call, (PUT_NUMBER, GET_NUMBER)):
                 if not self._has_texts or self._texts.referenced(self._code.function(target)):
                     return True
             elif call.target is not None and call.target != target and self._is_own(call.target):
@@ -166,10 +167,10 @@ class Messages:
     def _told(self, function: Function, messenger: Messenger) -> Talker | None:
         """A function as `messenger`, if that is what it does and all it does with messages."""
         where, values = f"unnamed at {function.entry:#x}", Values(self._code, function)
-        sends = [call for call in function.calls if PUT_NUMBER in call.names]
+        sends = [call for call in function.calls if calls_any(call, (PUT_NUMBER,))]
         receives, inner = [], None
         for call in function.calls:
-            if GET_NUMBER in call.names:
+            if calls_any(call, (GET_NUMBER,)):
                 receives.append(call)
             elif call.target not in (None, function.entry) and call.kind is Kind.CALL:
                 talker = self.talker(call.target) if self._is_own(call.target or 0) else None

@@ -11,14 +11,15 @@ from colotrace.binary.code import Code, Instruction
 from colotrace.phases import Mark, Role
 from colotrace.resolve.meanings import meanings_of
 from colotrace.resolve.messages import MessageCall, Messages, Messenger
+from colotrace.resolve.naming import calls_any, plain
 from colotrace.resolve.paths import Segment, reach, straight_on
 from colotrace.resolve.plan import RolePlan, Unresolved
 from colotrace.resolve.roleplan import Site, plan_role
-from colotrace.resolve.skeleton import LOCK, UNLOCK, Choice, Skeleton, Step, StepKind, Way
+from colotrace.resolve.skeleton import LOCK, PUT_NUMBER, SEND_OUT, UNLOCK, Choice, Skeleton, Step, StepKind, Way
 from colotrace.resolve.spine import lay_out
 
 _REPEATABLE = (LOCK, UNLOCK)
-"""Calls that may stand several times between two anchors; the first one after the step before is meant."""
+"""Calls that may stand several times between two anchors, but once between two steps."""
 _Found = dict[Step, Site | str]
 
 
@@ -38,7 +39,7 @@ class RoleResolver:
         self._code, self._skeleton, self._numbers = code, skeleton, numbers
         self._function = lay_out(code, root, messages.is_helper)
         self._messages = messages.calls(self._function)
-        self.called = frozenset(name for call in self._function.calls for name in call.names)
+        self.called = plain(name for call in self._function.calls for name in call.names)
         self._primary_calls = self.called if skeleton.role is Role.PRIMARY else primary_calls
         self._sites: dict[Step, Site] = {}
         self._whole = True
@@ -171,7 +172,7 @@ class RoleResolver:
             self._function.successors.get(self._address(before), ()),
             self._blocked(before) | {self._address(before)},
         )
-        found = [c for c in self._function.calls if c.address in near and set(c.names) & set(step.names)]
+        found = [c for c in self._function.calls if c.address in near and calls_any(c, step.names)]
         if len(found) != 1:
             return f"{len(found)} such calls can follow the {before} directly, and one is needed"
         return Site(found[0], f"call of {found[0].names[0]}; the only one that can follow the {before}")
@@ -243,7 +244,23 @@ class RoleResolver:
             if site.instruction in ordered:
                 position = ordered.index(site.instruction) + 1
             before, where = step, site.instruction.address
+        self._refuse_ambiguous(found, ordered)
         return found
+
+    def _refuse_ambiguous(self, found: _Found, ordered: list[Instruction]) -> None:
+        """Of the calls that may stand several times, one must stand alone before the next step's call."""
+        places = [
+            (step, ordered.index(site.instruction))
+            for step, site in found.items()
+            if isinstance(site, Site) and site.instruction in ordered
+        ]
+        for n, (step, place) in enumerate(places):
+            if step.names in _REPEATABLE:
+                end = places[n + 1][1] if n + 1 < len(places) else len(ordered)
+                same = [c for c in ordered[place:end] if calls_any(c, step.names)]
+                if len(same) > 1:
+                    sites = ", ".join(f"{c.address:#x}" for c in same)
+                    found[step] = f"{len(same)} such calls stand where one is needed: {sites}"
 
     def _at_anchor(self, sink: Step, calls: list[Instruction]) -> Site | str:
         if calls:
@@ -254,6 +271,10 @@ class RoleResolver:
         self, step: Step, before: Step, where: int, ordered: list[Instruction], calls: list[Instruction], span: str
     ) -> Site | str:
         if step.kind is StepKind.NEXT_BRANCH:
+            if calls_any(self._function.instructions[where], (PUT_NUMBER,)):  # sending is not over yet
+                if not ordered or not calls_any(ordered[0], (SEND_OUT,)):
+                    return f"what is sent by the {before} is not seen to be sent out"
+                where = ordered[0].address
             branch = straight_on(self._function, where, skip_start=True)
             if branch is None:
                 return f"nothing behind the {before} is emulated and reached from there only"
@@ -263,7 +284,7 @@ class RoleResolver:
                 return f"no call lies on every path {span} behind the {before}"
             name = ordered[0].names[0] if ordered[0].names else "an unnamed function"
             return Site(ordered[0], f"the next call on every path behind the {before}: of {name}")
-        named = [c for c in (calls if step.optional else ordered) if set(c.names) & set(step.names)]
+        named = [c for c in (calls if step.optional else ordered) if calls_any(c, step.names)]
         if not named:
             return f"no such call lies on {'a' if step.optional else 'every'} path {span}, behind the {before}"
         if len(named) > 1 and step.names not in _REPEATABLE:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from colotrace.binary.code import Code, Function, Instruction
 from colotrace.phases import BOUNDARIES, ROLE_PHASES, Boundary, Phase, Role, merged, phase_ends
+from colotrace.resolve.naming import calls_any
 from colotrace.resolve.plan import Probe, Quality, RolePlan, Unresolved
 from colotrace.resolve.skeleton import COLO_EXIT, Skeleton, Step
 
@@ -39,7 +40,7 @@ def plan_role(
     left_out = {item.what for item in unworthy}
     places = [(BOUNDARIES[role][name], site) for name, site in found.items() if name not in left_out]
     for call in function.calls:
-        if COLO_EXIT in call.names:
+        if calls_any(call, (COLO_EXIT,)):
             site = Site(call, f"call of {COLO_EXIT}; mode and reason are its arguments")
             places.append((BOUNDARIES[role]["colo-exit"], site))
     order = list(BOUNDARIES[role])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from colotrace.binary.code import Code, Kind
 from colotrace.phases import Role
+from colotrace.resolve.naming import calls_any
 from colotrace.resolve.skeleton import INCOMING_COROUTINE, THREAD_CREATE, Skeleton
 from colotrace.resolve.values import register_before
 
@@ -35,7 +36,7 @@ def _started_by_coroutine(code: Code) -> int | str:
     if not code.is_function_start(coroutine.address):
         return f"by .eh_frame_hdr no function begins where {INCOMING_COROUTINE} should"
     function = code.function(coroutine.address)
-    calls = [call for call in function.calls if call.kind is Kind.CALL and THREAD_CREATE in call.names]
+    calls = [call for call in function.calls if call.kind is Kind.CALL and calls_any(call, (THREAD_CREATE,))]
     if len(calls) != 1:
         return f"{len(calls)} calls of {THREAD_CREATE} in {INCOMING_COROUTINE}, and one is needed"
     value = register_before(code, function, calls[0].address, "rdx")

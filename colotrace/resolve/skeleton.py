@@ -23,6 +23,8 @@ WAIT = (WAIT_EVENT, "qemu_sem_wait")
 FLUSH = "colo_flush_ram_cache"
 PUT_NUMBER, GET_NUMBER = "qemu_put_be32", "qemu_get_be32"
 GET_VALUE = "qemu_get_be64"
+SEND_OUT = "qemu_fflush"
+"""What sends a number on its way, behind PUT_NUMBER."""
 COLO_EXIT = "qapi_event_send_colo_exit"
 VM_START = "vm_start"
 MESSAGE_TABLE = "COLOMessage_lookup"
