@@ -20,6 +20,7 @@ from colotrace.resolve.role import RoleResolver
 from colotrace.resolve.roleplan import make_probe
 from colotrace.resolve.roots import find_root
 from colotrace.resolve.skeleton import COLO_TEXT, SKELETONS, VM_START
+from colotrace.resolve.spine import lay_out
 
 
 def resolve(path: str | os.PathLike[str], name: str | None = None) -> ProbePlan:
@@ -48,14 +49,21 @@ def resolve_image(image: Image) -> ProbePlan:
     unresolved: list[Unresolved] = []
     messages = Messages(code)
     primary_calls: frozenset[str] | None = None
+    roots = {skeleton.role: find_root(code, skeleton) for skeleton in SKELETONS}
+    entered = [
+        set(lay_out(code, root[0], messages.is_helper).entered.values())
+        for root in roots.values()
+        if not isinstance(root, str)
+    ]
+    shared = set.intersection(*entered) if len(entered) > 1 else set()
     for skeleton in SKELETONS:
-        root = find_root(code, skeleton)
+        root = roots[skeleton.role]
         if isinstance(root, str):
             unresolved.append(Unresolved(skeleton.role, skeleton.root, root))
             roles[skeleton.role] = _empty(skeleton.role, skeleton.root)
             continue
         address, found_by = root
-        resolver = RoleResolver(code, skeleton, address, numbers, messages, primary_calls)
+        resolver = RoleResolver(code, skeleton, address, numbers, messages, primary_calls, shared)
         if skeleton.role is Role.PRIMARY:
             primary_calls = resolver.called
         if not resolver.has_messages:

@@ -34,10 +34,14 @@ class RoleResolver:
         numbers: dict[Mark, int],
         messages: Messages,
         primary_calls: AbstractSet[str] | None = None,
+        shared: AbstractSet[int] = frozenset(),
     ) -> None:
-        """`primary_calls` names what the primary's function calls, which tells versions apart; None: not known."""
+        """`primary_calls` names what the primary's function calls, which tells versions apart; None: not known.
+
+        `shared` are the helpers that both roles call.
+        """
         self._code, self._skeleton, self._numbers = code, skeleton, numbers
-        self._function = lay_out(code, root, messages.is_helper)
+        self._function = lay_out(code, root, messages.is_helper, shared)
         self._messages = messages.calls(self._function)
         self.called = plain(name for call in self._function.calls for name in call.names)
         self._primary_calls = self.called if skeleton.role is Role.PRIMARY else primary_calls
@@ -110,7 +114,7 @@ class RoleResolver:
         for address in self._function.undecoded:
             self.unresolved.append(Unresolved(role, f"code at {address:#x}", f"{root} goes there; it does not decode"))
         for call in self._function.repeated:
-            reason = f"it exchanges COLO messages, and {root} calls it from several places"
+            reason = "it exchanges COLO messages, and is called from several places"
             self.unresolved.append(Unresolved(role, f"helper called at {call.address:#x}", reason))
         for message in self._messages:
             if message.number is None and message.messenger is not Messenger.RECEIVE:

@@ -8,6 +8,7 @@ its returns lead behind the call. Every address still stands for one moment of t
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 from colotrace.binary.code import Code, Function, Instruction, Kind
@@ -20,7 +21,8 @@ _MOST_HELPERS = 40
 class Spine(Function):
     """`entered` maps a call to the helper's entry, `returns` the place behind it to the call and the helper's ends.
 
-    `repeated` lists calls of helpers that are called from several places and are therefore not laid out.
+    `repeated` lists calls of helpers that are called from several places and are therefore not laid out: an address in
+    them would stand for several moments.
     """
 
     entered: dict[int, int] = field(default_factory=dict)
@@ -28,8 +30,13 @@ class Spine(Function):
     repeated: list[Instruction] = field(default_factory=list)
 
 
-def lay_out(code: Code, root: int, is_helper: Callable[[int], bool]) -> Spine:
-    """The function at `root` with the helpers it calls; `is_helper` tells which functions are to be laid out."""
+def lay_out(
+    code: Code, root: int, is_helper: Callable[[int], bool], shared: AbstractSet[int] = frozenset()
+) -> Spine:
+    """The function at `root` with the helpers it calls; `is_helper` tells which functions are to be laid out.
+
+    `shared` are helpers that others call as well.
+    """
     helpers: dict[int, list[Instruction]] = {}
     functions = {root: code.function(root)}
     todo = [root]
@@ -43,7 +50,7 @@ def lay_out(code: Code, root: int, is_helper: Callable[[int], bool]) -> Spine:
                 functions[target] = code.function(target)
                 todo.append(target)
     spine = Spine(root)
-    once = {target: calls[0] for target, calls in helpers.items() if len(calls) == 1 and target != root}
+    once = {target: calls[0] for target, calls in helpers.items() if len(calls) == 1 and target not in {root, *shared}}
     order = _entered_from(root, functions, once)
     for entry in order:
         part = functions[entry]
