@@ -44,6 +44,8 @@ class Symbols:
         self._given_at: dict[int, list[Symbol]] = {}
         self.sources: list[str] = []
         self.notes: list[str] = []
+        self.incomplete = False
+        """Whether most functions have no name: what a function is not known to call, it may call all the same."""
         self.conflicts: dict[str, str] = {}
         own = symbol_tables(image)
         for table in [*own[:1], *more, *own[1:]] if own and own[0].source == ".symtab" else [*more, *own]:

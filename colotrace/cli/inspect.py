@@ -79,6 +79,10 @@ def _print_role(console: Console, role: RolePlan) -> None:
         line.append(f"{phase.value} ", style="")
         line.append(f"{quality.value if quality else 'none'}  ", style=_STYLES[quality])
     console.print(line)
+    if role.meanings:
+        console.print(Text(f"  found {role.found_by}", style="dim"))
+        told = "; ".join(f"{subject}: {where}" for subject, where in role.meanings.items())
+        console.print(Text(f"  {told}", style="dim"))
     _print_probes(console, role.probes)
 
 

@@ -42,9 +42,7 @@ TEXTS: dict[str, tuple[str, ...]] = {
     ),
 }  # fmt: skip
 """Function -> texts, of which it uses one or more, and nothing else in the binary does."""
-_NAMES_IN_ASSERTIONS = frozenset(
-    name for skeleton in SKELETONS for step in skeleton.steps for name in step.names
-) | {"qemu_event_wait", "qemu_sem_wait"}  # fmt: skip
+_NAMES_IN_ASSERTIONS = frozenset[str]().union(*(skeleton.names() for skeleton in SKELETONS))
 _VM_FILE_MAGIC = 0x5145564D
 """QEMU_VM_FILE_MAGIC (migration/savevm.h)."""
 _RUNSTATE_TEXT = "invalid runstate transition: '%s' -> '%s'"

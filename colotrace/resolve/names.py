@@ -41,6 +41,7 @@ def find_names(image: Image, options: NameOptions = ONLY_THIS_HOST) -> Symbols:
     if not any(symbols.find(skeleton.root) for skeleton in SKELETONS) and image.has_text(COLO_TEXT):
         findings = identify(image, symbols)
         symbols.add(symbol for symbol in findings.symbols if not symbols.find(symbol.name))
+        symbols.incomplete = True
         symbols.notes += findings.reasons
     return symbols
 
@@ -59,7 +60,7 @@ def _found(image: Image, root: str, notes: list[str]) -> list[SymbolTable]:
 def provenance(symbols: Symbols) -> tuple[KnownName, ...]:
     """The functions of the skeletons that are known by name, each with its source, by address."""
     wanted = {skeleton.root for skeleton in SKELETONS}
-    wanted |= {name for skeleton in SKELETONS for step in skeleton.steps for name in step.names}
+    wanted = wanted.union(*(skeleton.names() for skeleton in SKELETONS))
     wanted |= {messenger.value for messenger in Messenger}
     found = [symbol for symbol in map(symbols.one, sorted(wanted)) if symbol is not None]
     return tuple(

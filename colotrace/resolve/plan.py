@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from colotrace.phases import OUTSIDE_TOTAL, Boundary, Phase, Role
 
@@ -84,17 +84,25 @@ class KnownName:
 
 @dataclass(frozen=True)
 class RolePlan:
-    """One role's probes, and what they can time."""
+    """One role's probes, and what they can time.
+
+    `found_by` is how its function was found; `meanings` tells where this binary does what versions do in different
+    phases (see colotrace.resolve.meanings).
+    """
 
     role: Role
     function: str
     phases: Mapping[Phase, Quality | None]
     probes: tuple[Probe, ...]
+    found_by: str = ""
+    meanings: Mapping[str, str] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, object]:
         """As an object of JSON types."""
         return {
             "function": self.function,
+            "found_by": self.found_by or None,
+            "meanings": dict(self.meanings),
             "phases": {p.value: quality.value if quality else None for p, quality in self.phases.items()},
             "probes": [probe.as_json() for probe in self.probes],
         }
