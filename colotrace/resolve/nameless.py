@@ -10,20 +10,19 @@ like any other name: wrong names would not stand in the protocol's order.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
 
 from colotrace.binary.functions import FunctionBounds
 from colotrace.binary.image import Image
 from colotrace.binary.references import code_references, path_addresses, text_addresses
 from colotrace.binary.relocations import Relocations
-from colotrace.binary.symbols import Symbol, Symbols
+from colotrace.binary.symbols import Symbols
 from colotrace.binary.usdt import usdt_probes
 from colotrace.phases import MESSAGES, Role
 from colotrace.resolve.evidence import Bodies, Body, FunctionCode
+from colotrace.resolve.findings import Findings
 from colotrace.resolve.skeleton import GET_NUMBER, GET_VALUE, MESSAGE_TABLE, SKELETONS
 from colotrace.resolve.values import register_before
 
-SOURCE = "evidence in the code"
 PATH = "migration/colo.c"
 """Taking the big lock hands over the file's name (qemu_mutex_lock_iothread() and bql_lock() are macros)."""
 ROOT_TEXTS = {
@@ -47,39 +46,10 @@ _VM_FILE_MAGIC = 0x5145564D
 """QEMU_VM_FILE_MAGIC (migration/savevm.h)."""
 _RUNSTATE_TEXT = "invalid runstate transition: '%s' -> '%s'"
 _RESUME = "RESUME"
+_ADD = "add_to_iovec"
 _COMPARE_PATH = "net/colo-compare.c"
 _FEW, _SMALL = 8, 32
 """Instructions."""
-
-
-@dataclass
-class Findings:
-    """What has been made out, and why what has not could not be."""
-
-    symbols: list[Symbol] = field(default_factory=list)
-    reasons: list[str] = field(default_factory=list)
-
-    def take(self, name: str, addresses: set[int], because: str, *, is_function: bool = True) -> int | None:
-        """Keeps a name if there is one function for it; answers its address."""
-        if len(addresses) == 1:
-            (address,) = addresses
-            self.symbols.append(Symbol(name, address, 0, is_function, SOURCE, because))
-            return address
-        self.reasons.append(
-            f"{name}: {len(addresses) or 'no'} function{'s' * (len(addresses) > 1)} of which: {because}"
-        )
-        return None
-
-    def confirm(self, name: str, addresses: set[int], because: str) -> None:
-        """Keeps a name that may be known already; where the function is another one, neither is kept."""
-        known = next((symbol for symbol in self.symbols if symbol.name == name), None)
-        if known is None:
-            self.take(name, addresses, because)
-        elif addresses == {known.address}:
-            self.symbols[self.symbols.index(known)] = replace(known, evidence=f"{known.evidence}; {because}")
-        else:
-            self.symbols.remove(known)
-            self.reasons.append(f"{name}: one function of which: {known.evidence}; and another one: {because}")
 
 
 def identify(image: Image, symbols: Symbols) -> Findings:
@@ -115,6 +85,7 @@ class _Search:
         self._replication(everything)
         self._running(called)
         self._device_state(called[Role.PRIMARY])
+        self._loading(called[Role.SECONDARY])
         self._numbers(called[Role.SECONDARY])
         self._buffers(called)
         self._compare(called[Role.PRIMARY])
@@ -231,14 +202,28 @@ class _Search:
 
     def _device_state(self, bodies: list[Body]) -> None:
         """Both save functions end with QEMU_VM_EOF, by the same call; one also writes QEMU_VM_FILE_MAGIC."""
-        saving = {body.entry for body in bodies if _VM_FILE_MAGIC in body.immediates}
+        own = self._starts(PATH)  # colo.c's own functions call them, and are none of them
+        bodies = [body for body in bodies if body.entry not in own]
+        saving = {b.entry for b in bodies if any(_VM_FILE_MAGIC in one.immediates for one in [b, *self._near(b)])}
         address = self._found.take("qemu_save_device_state", saving, "it alone writes QEMU_VM_FILE_MAGIC")
         if address is None:
             return
         ends = set(self._calls_with_zero(self._bodies.at(address)))
-        live = {b.entry for b in bodies if b.entry != address and set(b.tail_calls) & ends and len(b.callees) <= 4}
-        live = {entry for entry in live if set(self._calls_with_zero(self._bodies.at(entry))) & ends}
+        live = {b.entry for b in bodies if b.entry != address and len(b.callees) <= _FEW}
+        live = {entry for entry in live if ends.intersection(self._calls_with_zero(self._bodies.at(entry)))}
         self._found.take("qemu_savevm_live_state", live, "it alone ends as qemu_save_device_state() does, with EOF")
+
+    def _loading(self, bodies: list[Body]) -> None:
+        """Where qemu_load_device_state() has no text any more (11.1), it is still what calls the main loop."""
+        known = {symbol.name: symbol.address for symbol in self._found.symbols}
+        main, own = known.get("qemu_loadvm_state_main"), self._starts(PATH)
+        if main is not None and "qemu_load_device_state" not in known:
+            fitting = {b.entry for b in bodies if main in b.callees and b.entry not in own}
+            self._found.take("qemu_load_device_state", fitting, "it alone calls qemu_loadvm_state_main")
+
+    def _near(self, body: Body) -> Iterator[Body]:
+        """What a function calls, if that is not much."""
+        return iter(self._bodies.below(body)) if len(body.callees) <= _FEW else iter(())
 
     def _calls_with_zero(self, body: Body) -> Iterator[int]:
         """What a function calls, or ends in, with 0 as the second argument."""
@@ -265,7 +250,11 @@ class _Search:
         known = {symbol.address for symbol in self._found.symbols}
         for role, name in ((Role.PRIMARY, "qemu_put_buffer"), (Role.SECONDARY, "qemu_get_buffer")):
             copying = {b.entry for b in called[role] if self._copies(b) and b.entry not in known}
-            self._found.take(name, copying, f"it alone of what the {role.value} calls copies memory")
+            if copying:
+                self._found.take(name, copying, f"it alone of what the {role.value} calls copies memory")
+        adding = {body.entry for body in called[Role.PRIMARY] if body.own_names == {_ADD} and not self._copies(body)}
+        if adding:
+            self._found.take("qemu_put_buffer_async", adding, f"of what the primary calls it alone inlines {_ADD}()")
 
     def _copies(self, body: Body) -> bool:
         """Whether a function copies memory itself, or in the piece that the compiler has split off its end."""

@@ -79,7 +79,6 @@ EVIDENCE = {
     "Can't receive COLO message": "colo_receive_message",
     "Unexpected COLO message %d, expected %d": "colo_receive_check_message",
     "COLO_EXIT": "qapi_event_send_colo_exit",
-    "Failed to load device state: %d": "qemu_load_device_state",
     "Unknown savevm section type %d": "qemu_loadvm_state_main",
     "qemu_event_wait": "qemu_event_wait",
     "qemu_mutex_lock_iothread_impl": "qemu_mutex_lock_iothread_impl",
