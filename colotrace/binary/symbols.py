@@ -44,8 +44,8 @@ class Symbols:
         self._given_at: dict[int, list[Symbol]] = {}
         self.sources: list[str] = []
         self.notes: list[str] = []
-        self.incomplete = False
-        """Whether most functions have no name: what a function is not known to call, it may call all the same."""
+        self.of_colo: frozenset[int] | None = None
+        """Where most functions have no name: those that evidence puts in migration/colo.c."""
         self.conflicts: dict[str, str] = {}
         own = symbol_tables(image)
         for table in [*own[:1], *more, *own[1:]] if own and own[0].source == ".symtab" else [*more, *own]:
@@ -54,6 +54,11 @@ class Symbols:
         for one, other in itertools.combinations([lookup.table for lookup in self._tables], 2):
             for name in contradictions(one, other):
                 self.conflicts[name] = f"{one.source} and {other.source} have it at different addresses"
+
+    @property
+    def incomplete(self) -> bool:
+        """Whether most functions have no name: what a function is not known to call, it may call all the same."""
+        return self.of_colo is not None
 
     def add(self, symbols: Iterable[Symbol]) -> None:
         """Adds symbols that are in no table, with the source that each of them names."""

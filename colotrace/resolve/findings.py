@@ -15,6 +15,8 @@ class Findings:
 
     symbols: list[Symbol] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
+    of_colo: frozenset[int] = frozenset()
+    """The functions, and pieces of them, that use colo.c's path or one of its texts."""
 
     def take(self, name: str, addresses: set[int], because: str, *, is_function: bool = True) -> int | None:
         """Keeps a name if there is one function for it; answers its address."""

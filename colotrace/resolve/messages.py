@@ -127,7 +127,9 @@ class Messages:
         return self.talker(call.target) if call.target is not None else None
 
     def _is_own(self, target: int) -> bool:
-        names = self._code.names_of(target)
+        names, of_colo = self._code.names_of(target), self._code.symbols.of_colo
+        if not names and of_colo is not None and target not in of_colo:
+            return False
         return self._code.image.is_code(target) and (not names or names[0].startswith(OWN_NAMES))
 
     def _talks(self, target: int, depth: int) -> bool:
@@ -151,7 +153,7 @@ class Messages:
                 if told is None:  # its own code does not tell where the number is: where the source has it
                     told = Talker(messenger, "", None if messenger is Messenger.RECEIVE else _SECOND)
                 return Talker(messenger, f"{names[0]} by name", told.register, told.number)
-        if names:
+        if names or not self._is_own(target):
             return None  # any other function with a name is what its name says
         for messenger in (Messenger.SEND, Messenger.RECEIVE_CHECK, Messenger.RECEIVE):
             told = self._told(function, messenger)

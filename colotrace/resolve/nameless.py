@@ -42,6 +42,12 @@ TEXTS: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 """Function -> texts, of which it uses one or more, and nothing else in the binary does."""
 _NAMES_IN_ASSERTIONS = frozenset[str]().union(*(skeleton.names() for skeleton in SKELETONS))
+_COLO_TEXTS = (
+    "Can't send COLO message", "Can't receive COLO message", "Unexpected COLO message %d, expected %d",
+    "Failed to send value for message:%s", "Failed to get value for COLO message: %s", "Got unknown COLO message: %d",
+    *ROOT_TEXTS.values(),
+)  # fmt: skip
+"""Every function of colo.c that exchanges messages has one of these, or takes the big lock."""
 _VM_FILE_MAGIC = 0x5145564D
 """QEMU_VM_FILE_MAGIC (migration/savevm.h)."""
 _RUNSTATE_TEXT = "invalid runstate transition: '%s' -> '%s'"
@@ -65,7 +71,7 @@ class _Search:
         self._code, self._relocations = code, relocations
         self._bodies = Bodies(code)
         self._found = Findings()
-        texts = {_RESUME, *ROOT_TEXTS.values(), *_NAMES_IN_ASSERTIONS}.union(*TEXTS.values())
+        texts = {_RESUME, *_COLO_TEXTS, *_NAMES_IN_ASSERTIONS}.union(*TEXTS.values())
         self._places = {text: text_addresses(code.image, text) for text in sorted(texts)}
         self._places[PATH] = path_addresses(code.image, PATH)
         self._users = code_references(code.image, {at for places in self._places.values() for at in places})
@@ -74,9 +80,12 @@ class _Search:
         if not len(self._code.bounds):
             self._found.reasons.append("it has no .eh_frame_hdr to tell where functions begin")
             return self._found
+        self._found.of_colo = frozenset().union(*(self._starts(text) for text in (PATH, *_COLO_TEXTS)))
         roots = {role: self._root(role) for role in Role}
         called = {role: list(self._called(root)) if root else [] for role, root in roots.items()}
         everything = list({body.entry: body for bodies in called.values() for body in bodies}.values())
+        uses = set().union(*(self._uses(text) for text in (PATH, *_COLO_TEXTS)))  # in a cold piece, maybe
+        self._found.of_colo |= {body.entry for body in everything if not uses.isdisjoint(body.ends)}
         for name, texts in TEXTS.items():
             self._by_text(name, texts, everything)
         self._by_usdt(everything)

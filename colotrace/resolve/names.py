@@ -41,7 +41,7 @@ def find_names(image: Image, options: NameOptions = ONLY_THIS_HOST) -> Symbols:
     if not any(symbols.find(skeleton.root) for skeleton in SKELETONS) and image.has_text(COLO_TEXT):
         findings = identify(image, symbols)
         symbols.add(symbol for symbol in findings.symbols if not symbols.find(symbol.name))
-        symbols.incomplete = True
+        symbols.of_colo = findings.of_colo
         symbols.notes += findings.reasons
     return symbols
 
