@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from .coloprogram import Recipe, build
-from .decoding import deadline, image_of
+from .coloprogram import ROOTS, Recipe, build
+from .decoding import code_of_file, deadline, image_of
 from .elffuzz import debug_seed, hurt, places, seeds, survives, survives_debug
 from .truth import exact, plan_or_error
 
@@ -64,6 +64,17 @@ def test_a_function_that_only_jumps_to_itself() -> None:
     """vm_start is `notrack jmp vm_start`."""
     with deadline(1):
         plan_or_error(PROGRAM.patched(PROGRAM.labels["vm_start"], bytes.fromhex("3eebfd")))
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_code_that_does_not_decode_anywhere_in_the_functions_of_colo(part: int) -> None:
+    """0x06 is no instruction in 64 bits. A seed's whole functions are gone through, each place by itself."""
+    with code_of_file(VALID) as code:
+        functions = [*ROOTS.values(), "send message", "receive message", "check message"]
+        places = sorted({at for name in functions for at in code.function(PROGRAM.labels[name]).instructions})
+    assert len(places) > 600
+    for at in places[part::12]:
+        survives(PROGRAM.patched(at, b"\x06"))
 
 
 PLACES = [at for region in REGIONS.values() for at in region]
