@@ -8,19 +8,22 @@ into an object of that type, counter by counter.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from capstone import x86_const
 
 from colotrace.binary.code import Code, Function, Kind
 from colotrace.binary.symbols import Symbol
+from colotrace.resolve.naming import plain
 from colotrace.resolve.plan import RamCounters
 from colotrace.resolve.values import Values, contents_of, register_before
 
 _VISITORS = ("visit_type_MigrationStats_members", "visit_type_MigrationRAMStats_members")
 """Renamed in 11.x."""
 _PAGES = ("normal", "duplicate")
+_HELPERS = frozenset(("ram_transferred_add", "populate_ram_info", "fill_source_migration_info"))
+"""Static functions of the users below, by the names that they have where a binary is not stripped."""
 _DEEPEST = 2
 
 
@@ -101,13 +104,18 @@ def _copied(code: Code, layout: _Layout, counters: Symbol, user: Symbol, offsets
 
 
 def _with_helpers(code: Code, function: Function, depth: int) -> list[Function]:
-    """A function and the unnamed functions that it calls, and those that they call."""
+    """A function and its helpers, and those that they call."""
     found = [function]
     if depth:
         for target in sorted(_called(code, function)):
-            if not code.names_of(target) and target != function.entry:
+            if _is_helper(code.names_of(target)) and target != function.entry:
                 found += _with_helpers(code, code.function(target), depth - 1)
     return found
+
+
+def _is_helper(names: Iterable[str]) -> bool:
+    """Whether a function may be a static helper: it has no name, or is a copy of one that is known to be."""
+    return plain(names) <= _HELPERS
 
 
 def _called(code: Code, function: Function) -> set[int]:
@@ -162,10 +170,10 @@ def _member_offsets(code: Code, visitor: Function) -> dict[str, int]:
 
 
 def _referenced(code: Code, function: Function) -> set[int]:
-    """The data addresses that a function, and the unnamed functions it calls, take rip-relative operands of."""
+    """The data addresses that a function and its helpers take rip-relative operands of."""
     functions = [function]
     for call in function.calls:
-        if call.kind is Kind.CALL and call.target is not None and not call.names:
+        if call.kind is Kind.CALL and call.target is not None and _is_helper(call.names):
             functions.append(code.function(call.target))
     addresses = set()
     for one in functions:

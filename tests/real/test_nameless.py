@@ -9,10 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from agreement import assert_qmp_agrees
 from colo_lab.pair import ColoPair
 from colo_lab.settings import DEFAULT_QEMU
 from elfedit import exported, without_names, without_section_headers
+from witness import hold_against_qmp
 
 from colotrace.errors import PlanError
 from colotrace.phases import Role
@@ -111,4 +111,4 @@ def test_a_running_pair_without_names(tmp_path: Path, make_pair: Callable[..., C
     path = tmp_path / "qemu-system-x86_64"
     path.write_bytes(NAMELESS)
     path.chmod(0o755)
-    assert_qmp_agrees(make_pair(dirty_mib=8, delay_ms=100, qemu=str(path)), 20)
+    hold_against_qmp(make_pair(dirty_mib=8, delay_ms=100, qemu=str(path)), 20)

@@ -26,7 +26,7 @@ _LINKS = {
     "static-pie": "-fPIE -static-pie",
     "static": "-fno-pie -static",
 }
-_LINE = re.compile(r"^ +([0-9a-f]+):\t(\S+)(.*)$", re.MULTILINE)
+_LINE = re.compile(r"^ +([0-9a-f]+):\t(?:addr32 )?(\S+)(.*)$", re.MULTILINE)
 _BRANCH = re.compile(r"^(call|jmp|j[a-z]+|push)$")
 
 
@@ -68,6 +68,7 @@ BUILDS = (
     Build("gcc", "-O3", 100, "pie", "-flto -fcf-protection=full", stripped=False),
     Build("gcc", "-O2", 111, "pie", "-fcf-protection=full -freorder-blocks-and-partition"),
     Build("gcc", "-O2", 72, "pie", "-fno-plt", shared=True),
+    Build("gcc", "-O2", 72, "pie", "-fno-plt -fcf-protection=full"),
     Build("gcc", "-O1", 111, "pie", "-fuse-ld=lld", shared=True),
     Build("clang", "-O0", 111),
     Build("clang", "-O0", 52, "fixed", stripped=False),

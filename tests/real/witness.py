@@ -1,6 +1,8 @@
-"""Holds a run against QMP: its count of checkpoints, and its clock for stopping and resuming the VM."""
+"""QMP as a second witness of a pair: its count of checkpoints, and its clock for stopping and resuming the VM."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from colo_lab.pair import ColoPair
 from support import QmpWitness, colotrace, json_lines, of_type, read_clock
@@ -10,8 +12,11 @@ from colotrace.phases import Role
 QMP_RESOLUTION_NS = 1000
 
 
-def assert_qmp_agrees(pair: ColoPair, checkpoints: int) -> None:
-    """As many RESUMEs as checkpoints, and every STOP and RESUME between the two call sites that enclose it."""
+def hold_against_qmp(pair: ColoPair, checkpoints: int) -> list[dict[str, Any]]:
+    """As many RESUMEs as checkpoints, and every STOP and RESUME between the two call sites that enclose it.
+
+    Returns the checkpoints' records, for more to be asked of them.
+    """
     before = read_clock()
     with QmpWitness(pair.primary.qmp_path) as primary, QmpWitness(pair.secondary.qmp_path) as secondary:
         run = colotrace("attach", "--pid", pair.primary.pid, pair.secondary.pid, "-n", checkpoints, "--json")
@@ -30,3 +35,4 @@ def assert_qmp_agrees(pair: ColoPair, checkpoints: int) -> None:
             assert len(span) == len(whole), f"{role.value}: {len(span)} {event}s for {len(whole)} checkpoints"
             for when, mark in zip(span, whole, strict=True):
                 assert mark[begin] - error_ns <= when <= mark[end] + error_ns, (role, event, when, mark)
+    return records
