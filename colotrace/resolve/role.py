@@ -15,7 +15,18 @@ from colotrace.resolve.naming import calls_any, plain
 from colotrace.resolve.paths import Segment, reach, straight_on
 from colotrace.resolve.plan import RolePlan, Unresolved
 from colotrace.resolve.roleplan import Site, plan_role
-from colotrace.resolve.skeleton import LOCK, PUT_NUMBER, SEND_OUT, UNLOCK, Choice, Skeleton, Step, StepKind, Way
+from colotrace.resolve.skeleton import (
+    LOCK,
+    PUT_NUMBER,
+    SEND_OUT,
+    TIMEKEEPING,
+    UNLOCK,
+    Choice,
+    Skeleton,
+    Step,
+    StepKind,
+    Way,
+)
 from colotrace.resolve.spine import lay_out
 
 _REPEATABLE = (LOCK, UNLOCK)
@@ -294,8 +305,10 @@ class RoleResolver:
             return f"no such call lies on {'a' if step.optional else 'every'} path {span}, behind the {before}"
         if len(named) > 1 and step.names not in _REPEATABLE:
             return f"{len(named)} such calls lie on the paths {span}: {', '.join(f'{c.address:#x}' for c in named)}"
-        if step.adjacent and named[0] is not ordered[0]:
-            return f"the next call behind the {before} is another one, at {ordered[0].address:#x}"
+        if step.adjacent:
+            following = next(call for call in ordered if call is named[0] or not calls_any(call, TIMEKEEPING))
+            if named[0] is not following:
+                return f"the next call behind the {before} is another one, at {following.address:#x}"
         return Site(named[0], f"call of {named[0].names[0]}, on {'a' if step.optional else 'every'} path {span}")
 
 

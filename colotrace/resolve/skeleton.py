@@ -25,6 +25,8 @@ PUT_NUMBER, GET_NUMBER = "qemu_put_be32", "qemu_get_be32"
 GET_VALUE = "qemu_get_be64"
 SEND_OUT = "qemu_fflush"
 """What sends a number on its way, behind PUT_NUMBER."""
+TIMEKEEPING = ("clock_gettime", "checkpoint_recorder_begin", "checkpoint_recorder_end")
+"""What a patch for `info_checkpoint` calls between the steps: get_clock(), inlined, or its own functions."""
 COLO_EXIT = "qapi_event_send_colo_exit"
 VM_START = "vm_start"
 MESSAGE_TABLE = "COLOMessage_lookup"

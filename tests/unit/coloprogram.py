@@ -14,7 +14,7 @@ from .elfwriter import FUNC, OBJECT, ElfWriter, Symbol
 
 ROOTS = {"primary": "migrate_start_colo_process", "secondary": "colo_process_incoming_thread"}
 VERSION_TEXT = "QEMU emulator version 9.9.9 (synthetic)\n"
-_NUMBER_CALLS = ("qemu_put_be32", "qemu_get_be32", "vm_prepare_start", "trace_print", "visit_type_int")
+_NUMBER_CALLS = ("qemu_put_be32", "qemu_get_be32", "vm_prepare_start", "trace_print", "visit_type_int", "clock_gettime")
 _SEND_TEXT = "Can't send COLO message"
 IMPORTS = ["g_realloc", "error_report", "timer_free"]
 _PLT, _TEXT, _RODATA, _EH, _RELRO, _GOT, _BSS, _DYNAMIC = (
