@@ -32,7 +32,7 @@ _HERE = Path(__file__).resolve().parent
 def plan_for(path: str, name: str, options: NameOptions = ONLY_THIS_HOST) -> ProbePlan:
     """As colotrace.resolve.resolver.resolve(), but kept plans count. `name` is the binary's path for people."""
     with Image(path, name) as image:
-        facts = None if _needs_more(image, options) else _facts(image, path)
+        facts = None if _needs_more(image, options) else _facts(image)
         plan = _kept(image, facts) if facts else None
         if plan is None:
             from colotrace.resolve.resolver import resolve_image  # decoding takes as long to import as to use
@@ -48,11 +48,9 @@ def _needs_more(image: Image, options: NameOptions) -> bool:
     return options != ONLY_THIS_HOST or any(os.path.exists(path) for path, _ in candidates(image))
 
 
-def _facts(image: Image, path: str) -> dict[str, object]:
+def _facts(image: Image) -> dict[str, object]:
     """What must be the same for a kept plan to be this file's, by this resolver."""
-    with open(path, "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-        size = os.fstat(file.fileno()).st_size
+    size, digest = image.file_facts()
     return {"schema": SCHEMA, "resolver": _resolver(), "build_id": image.build_id, "size": size, "sha256": digest}
 
 

@@ -51,7 +51,7 @@ def main() -> int:
             if isinstance(error, KeyboardInterrupt):
                 break
             failures += 1
-            kept = Path(os.environ["COLOTRACE_CACHE"]) / "fuzz" / f"{number}"
+            kept = Path(os.environ.get("COLOTRACE_CACHE", "~/.cache/colotrace")).expanduser() / "fuzz" / f"{number}"
             kept.parent.mkdir(parents=True, exist_ok=True)
             kept.write_bytes(hurt)
             print(f"round {number}, {name}: kept as {kept}\n{traceback.format_exc()}", flush=True)

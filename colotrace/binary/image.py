@@ -6,6 +6,7 @@ The file is mapped, and tables are taken from it whole, because a QEMU has 20,00
 from __future__ import annotations
 
 import functools
+import hashlib
 import itertools
 import mmap
 import os
@@ -175,6 +176,15 @@ class Image:
             return row.address, self._data[row.offset : row.offset + row.file_size]
         section = self.section(".eh_frame_hdr")
         return (section.address, self.contents(section)) if section else None
+
+    def file_facts(self) -> tuple[int, str]:
+        """The size of the file and the SHA-256 of all of it, read through the descriptor that was opened first."""
+        assert self._file is not None, "an image in memory has no file"
+        digest, at, descriptor = hashlib.sha256(), 0, self._file.fileno()
+        while chunk := os.pread(descriptor, 1 << 20, at):
+            digest.update(chunk)
+            at += len(chunk)
+        return at, digest.hexdigest()
 
     def section(self, name: str) -> Section | None:
         """The first section of that name."""
