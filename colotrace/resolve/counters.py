@@ -15,15 +15,18 @@ from capstone import x86_const
 
 from colotrace.binary.code import Code, Function, Kind
 from colotrace.binary.symbols import Symbol
-from colotrace.resolve.naming import plain
+from colotrace.resolve.naming import calls_any, plain
 from colotrace.resolve.plan import RamCounters
-from colotrace.resolve.values import Values, contents_of, register_before
+from colotrace.resolve.texts import addresses_in
+from colotrace.resolve.values import Values, contents_of, register_before, result_of
 
 _VISITORS = ("visit_type_MigrationStats_members", "visit_type_MigrationRAMStats_members")
 """Renamed in 11.x."""
 _PAGES = ("normal", "duplicate")
 _HELPERS = frozenset(("ram_transferred_add", "populate_ram_info", "fill_source_migration_info"))
 """Static functions of the users below, by the names that they have where a binary is not stripped."""
+_GETTER = "stat64_get"
+"""Reads a counter, where the compiler has not inlined it."""
 _DEEPEST = 2
 
 
@@ -139,7 +142,13 @@ def _called(code: Code, function: Function) -> set[int]:
 def _copies(code: Code, function: Function, counters: Symbol) -> dict[int, set[int]]:
     """Offset in some object -> the counters that are stored there, unchanged."""
     values, copies = Values(code, function), dict[int, set[int]]()
-    inside = {contents_of(at): at for at in range(counters.address, counters.address + counters.size, 8)}
+    addresses = range(counters.address, counters.address + counters.size, 8)
+    inside = {contents_of(at): at for at in addresses}
+    for call in function.calls:
+        if call.kind is Kind.CALL and calls_any(call, (_GETTER,)):
+            given = values.before(call.address, "rdi")
+            if given is not None and given.base is None and given.offset in addresses:
+                inside[result_of(call.address)] = given.offset
     for instruction in function.instructions.values():
         if not instruction.text.startswith("mov qword ptr ["):
             continue
@@ -170,15 +179,9 @@ def _member_offsets(code: Code, visitor: Function) -> dict[str, int]:
 
 
 def _referenced(code: Code, function: Function) -> set[int]:
-    """The data addresses that a function and its helpers take rip-relative operands of."""
+    """The addresses that a function and its helpers have in operands."""
     functions = [function]
     for call in function.calls:
         if call.kind is Kind.CALL and call.target is not None and _is_helper(call.names):
             functions.append(code.function(call.target))
-    addresses = set()
-    for one in functions:
-        for instruction in one.instructions.values():
-            address = code.data_address(instruction)
-            if address is not None:
-                addresses.add(address)
-    return addresses
+    return set().union(*(addresses_in(code, one) for one in functions))

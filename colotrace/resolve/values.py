@@ -111,8 +111,9 @@ class Values:
         raw = self._code.raw(address)
         if raw is None or operand.type != x86_const.X86_OP_MEM or operand.size < size or operand.mem.index:
             return None
-        if operand.mem.base == x86_const.X86_REG_RIP:
-            return contents_of(raw.address + raw.size + operand.mem.disp) if not operand.mem.segment else None
+        if operand.mem.base in (0, x86_const.X86_REG_RIP):  # 0: an absolute address
+            start = raw.address + raw.size if operand.mem.base else 0
+            return contents_of(start + operand.mem.disp) if not operand.mem.segment else None
         slot = self._slot(raw, operand)
         return self.before(address, slot, size) if slot else None
 
@@ -199,6 +200,9 @@ class Values:
             if operands[0].size < size:  # the upper half becomes zero
                 return Value(value.offset & 0xFFFFFFFF) if value is not None and value.base is None else None
             return value
+        if raw.id == x86_const.X86_INS_ADD and source.type == x86_const.X86_OP_IMM and operands[0].size == size == 8:
+            old = self.before(raw.address, register, size)
+            return Value((old.offset + source.imm) & ((1 << 64) - 1), old.base) if old else None
         if raw.id == x86_const.X86_INS_MOVSXD and size == 4:
             return self.operand(raw.address, source, 4)
         if raw.id == x86_const.X86_INS_XOR and source.type == x86_const.X86_OP_REG and source.reg == operands[0].reg:
