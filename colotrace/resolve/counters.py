@@ -46,19 +46,25 @@ _LAYOUTS = (
     _Layout("ram_atomic_counters", ("transferred",), "qmp_query_migrate", True),
     _Layout("mig_stats", ("downtime-bytes", "multifd-bytes"), "qmp_query_migrate", True),
 )
-"""5.0 to 7.2; 8.0; from 8.1 on, where a total would include what is not RAM: while the VM is stopped, RAM's bytes are
-counted as downtime's."""
+"""5.0 to 7.2; 8.0, which has the first one too, for other things; from 8.1 on, where a total would include what is not
+RAM: while the VM is stopped, RAM's bytes are counted as downtime's."""
 
 
 def find_ram_counters(code: Code) -> RamCounters:
     """The addresses for RamCounters, or none with the reason."""
-    layouts = [(layout, code.symbols.one(layout.name)) for layout in _LAYOUTS]
-    present = [(layout, symbol) for layout, symbol in layouts if symbol is not None]
-    if len(present) != 1:
-        names = ", ".join(layout.name for layout, _ in present or layouts)
-        reason = "exports no" if not present else "exports several of"
-        return RamCounters((), (), f"this binary {reason} {names}, so that its counters are not known")
-    layout, counters = present[0]
+    present = [(layout, symbol) for layout in _LAYOUTS if (symbol := code.symbols.one(layout.name)) is not None]
+    if not present:
+        names = ", ".join(layout.name for layout in _LAYOUTS)
+        return RamCounters((), (), f"this binary exports no {names}, so that its counters are not known")
+    found = [_proven(code, layout, symbol) for layout, symbol in present]
+    known = [counters for counters in found if counters.known]
+    if len(known) > 1:
+        return RamCounters((), (), f"several objects are counted in: {'; '.join(one.evidence for one in known)}")
+    return known[0] if known else RamCounters((), (), "; ".join(one.evidence for one in found))
+
+
+def _proven(code: Code, layout: _Layout, counters: Symbol) -> RamCounters:
+    """The counters of one object, if its user and the visitor agree about them."""
     visitor = next(filter(None, map(code.symbols.one, _VISITORS)), None)
     user = code.symbols.one(layout.user)
     for name, symbol in ((" or ".join(_VISITORS), visitor), (layout.user, user)):

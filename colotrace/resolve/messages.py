@@ -219,7 +219,9 @@ class Messages:
             if len(successors) != 1:
                 return False
             node = successors[0]
-            following = function.instructions[node]
+            following = function.instructions.get(node)
+            if following is None:
+                return False
             mnemonic = following.text.split()[0]
             if following.kind is Kind.BRANCH or mnemonic in _CONDITIONAL:
                 return mnemonic in ("je", "jne", *_CONDITIONAL)

@@ -15,7 +15,10 @@ from capstone import x86_const
 from colotrace.binary.code import Code, Function, Kind
 from colotrace.resolve.spine import Spine
 
-_DEEPEST = 200
+_DEEPEST = 120
+"""How many instructions that matter, or places where ways meet, an answer may depend on: each costs some calls."""
+_LONGEST = 2000
+"""How many instructions in straight line may leave a place alone."""
 
 _FAMILIES = {
     "rax": "eax ax al ah", "rbx": "ebx bx bl bh", "rcx": "ecx cx cl ch", "rdx": "edx dx dl dh",
@@ -89,6 +92,7 @@ class Values:
         """What a place holds just before the instruction at an address; see register_before()."""
         if (address, place, size) in self._known:
             return self._known[address, place, size]
+        asked, address = address, self._back(address, place)
         key = (address, place)
         if key in self._walking or len(self._walking) > _DEEPEST:
             return None
@@ -98,8 +102,30 @@ class Values:
             answers.add(Value(0, place) if place in ARGUMENTS and isinstance(place, str) else None)
         self._walking.discard(key)
         answer = answers.pop() if len(answers) == 1 else None
-        self._known[address, place, size] = answer
+        self._known[asked, place, size] = answer
         return answer
+
+    def _back(self, address: int, place: _Place) -> int:
+        """From where on nothing changes a place, in straight line up to an address."""
+        for _ in range(_LONGEST):
+            sources = self._function.predecessors.get(address, [])
+            joined = self._spine is not None and address in self._spine.returns
+            if len(sources) != 1 or address == self._function.entry or joined or not self._leaves(sources[0], place):
+                break
+            address = sources[0]
+        return address
+
+    def _leaves(self, address: int, place: _Place) -> bool:
+        """Whether the instruction at an address certainly leaves a place alone."""
+        raw = self._code.raw(address) if self._function.instructions[address].kind is not Kind.CALL else None
+        if raw is None:
+            return False
+        if isinstance(place, _Slot) and any(
+            operand.type == x86_const.X86_OP_MEM and operand.access & capstone.CS_AC_WRITE for operand in raw.operands
+        ):
+            return False
+        written = {_FAMILY.get(raw.reg_name(reg), "") for reg in raw.regs_access()[1]}
+        return (place.register if isinstance(place, _Slot) else place) not in written
 
     def operand(self, address: int, operand: capstone.x86.X86Op, size: int) -> Value | None:
         """The value of an operand that the instruction at an address reads; of `size` bytes."""
