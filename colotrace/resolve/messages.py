@@ -220,7 +220,7 @@ class Messages:
                 return False
             node = successors[0]
             following = function.instructions.get(node)
-            if following is None:
+            if following is None:  # it does not decode
                 return False
             mnemonic = following.text.split()[0]
             if following.kind is Kind.BRANCH or mnemonic in _CONDITIONAL:
