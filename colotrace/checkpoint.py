@@ -138,6 +138,39 @@ class CheckpointTotals:
 
 
 @dataclass(frozen=True)
+class HitCost:
+    """What one hit of a probe adds to the thread, in nanoseconds: `warm_ns` with everything in the caches (median),
+    `cold_ns` after other work has had the caches (90th percentile), as it is in a checkpoint."""
+
+    warm_ns: int
+    cold_ns: int
+
+
+@dataclass(frozen=True)
+class ProbeCost:
+    """The cost of a probe on an instruction that the kernel emulates, and on one that it must single-step, as measured
+    on this kernel; and of reading CLOCK_MONOTONIC once, in nanoseconds."""
+
+    emulated: HitCost
+    stepped: HitCost
+    clock_ns: int
+
+    def of(self, emulated: bool) -> HitCost:
+        """The cost of one kind of probe."""
+        return self.emulated if emulated else self.stepped
+
+    def as_json(self) -> dict[str, int]:
+        """An object of JSON types."""
+        return {
+            "emulated_warm_ns": self.emulated.warm_ns,
+            "emulated_cold_ns": self.emulated.cold_ns,
+            "stepped_warm_ns": self.stepped.warm_ns,
+            "stepped_cold_ns": self.stepped.cold_ns,
+            "clock_ns": self.clock_ns,
+        }
+
+
+@dataclass(frozen=True)
 class InitDone:
     """A COLO thread has entered its loop: `end_ns - begin_ns` is the seed's init_time. Absolute CLOCK_MONOTONIC."""
 

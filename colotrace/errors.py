@@ -11,9 +11,10 @@
         QmpRefusal         8   QEMU has answered with an error
       NothingSeenError     9   the run ended and fewer checkpoints were completed than were asked for
       OutputError         10   a file, or standard output, cannot be written
+      InputError          11   a file cannot be read, or is not what it should be
 
-1 is left to unexpected errors and 2 to wrong usage, as click does. A run that Ctrl-C or SIGTERM ended has done its
-work: 0.
+1 is no error: `check` and `audit` have findings. 2 is wrong usage, as in click, and 70 an error of colotrace itself. A
+run that Ctrl-C or SIGTERM ended has done its work: 0.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ GET_PRIVILEGES = (
 class ColotraceError(Exception):
     """Base of all errors meant for a user. `remedy` is a sentence on what to do; `exit_code` is the command's."""
 
-    exit_code = 1
+    exit_code = 70
 
     def __init__(self, message: str, remedy: str | None = None) -> None:
         super().__init__(message)
@@ -95,6 +96,12 @@ class OutputError(ColotraceError):
     """A file, or standard output, cannot be written."""
 
     exit_code = 10
+
+
+class InputError(ColotraceError):
+    """A file cannot be read, or does not hold what it should."""
+
+    exit_code = 11
 
 
 class NothingSeenError(ColotraceError):

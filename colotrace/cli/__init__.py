@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import traceback
 from typing import Any
 
 import click
@@ -15,13 +16,17 @@ from colotrace.text import printable
 
 _COMMANDS = {
     "attach": "colotrace.cli.attach",
+    "audit": "colotrace.cli.audit",
+    "check": "colotrace.cli.check",
     "info-checkpoint": "colotrace.cli.info_checkpoint",
     "inspect": "colotrace.cli.inspect",
     "list": "colotrace.cli.list",
+    "qmp-bridge": "colotrace.cli.qmp_bridge",
 }
 EXIT_CODES = """\b
 Exit codes:
   0  done, or ended by Ctrl-C or SIGTERM
+  1  check and audit: something is wrong with the patch's figures
   2  wrong usage
   3  the process: not there, not a QEMU, gone, several to choose from
   4  the binary: not ELF, truncated, another architecture, no QEMU, no COLO in it
@@ -31,6 +36,8 @@ Exit codes:
   8  a QMP socket does not answer
   9  fewer checkpoints completed than were asked for
   10 a file, or standard output, cannot be written
+  11 a file cannot be read, or is not what it should be
+  70 an error of colotrace itself; please report it
 """
 
 
@@ -60,6 +67,11 @@ class _Commands(click.Group):
             print_error(OutputError(f"cannot write: {error.strerror or error}", "Is the disk full?"))
             hush()
             ctx.exit(OutputError.exit_code)
+        except (click.exceptions.Exit, click.Abort, click.ClickException):
+            raise
+        except Exception:  # Python's own exit code for these would be 1, which means findings
+            traceback.print_exc()
+            ctx.exit(ColotraceError.exit_code)
 
 
 def hush() -> None:
@@ -99,6 +111,9 @@ def main() -> None:
       sudo colotrace attach --pid $(pidof qemu-system-x86_64)
       colotrace inspect /usr/bin/qemu-system-x86_64
       sudo colotrace info-checkpoint --pid 4711
+      sudo colotrace qmp-bridge --pid 4711 --qmp /run/vm/qmp.sock --listen /run/vm/bridge.sock
+      sudo colotrace check --pid 4711 --qmp /run/vm/qmp.sock
+      colotrace audit capture.txt
     """
 
 

@@ -6,19 +6,19 @@ import contextlib
 import sys
 from collections import deque
 from dataclasses import replace
-from pathlib import Path
 
 import click
 from rich.console import Console
 
 from colotrace.checkpoint import Checkpoint, Event, Note
 from colotrace.cli import hush, lines
+from colotrace.cli.armed import ARMED_FILE, ArmedFile
 from colotrace.cli.live import LiveView
 from colotrace.cli.options import QMP, SEED_COMPATIBLE, name_options, names_asked_for, pids_given
 from colotrace.cli.series import RoleSeries
 from colotrace.cli.stopping import Stopper
 from colotrace.cli.tables import summary_view, title
-from colotrace.errors import ColotraceError, NothingSeenError, OutputError
+from colotrace.errors import ColotraceError, NothingSeenError
 from colotrace.phases import Role
 from colotrace.qmp.client import query_migrate
 from colotrace.session import Session, attach
@@ -47,10 +47,7 @@ _NOTES_KEPT = 50
 @names_asked_for
 @QMP
 @SEED_COMPATIBLE
-@click.option(
-    "--armed-file", metavar="FILE", type=click.Path(),
-    help="Create FILE once all probes are armed, for scripts that start COLO only then.",
-)  # fmt: skip
+@ARMED_FILE
 def command(
     pids: tuple[int, ...], more_pids: tuple[int, ...], checkpoints: int | None, duration: float | None,
     output: str | None, as_json: bool, qmp: str | None, seed_compatible: bool, armed_file: str | None,
@@ -85,9 +82,7 @@ class _Outputs:
     """The files that a run was told to write, made sure of before anything is armed."""
 
     def __init__(self, output: str | None, armed_file: str | None) -> None:
-        self._armed_file = Path(armed_file) if armed_file else None
-        if self._armed_file and not self._armed_file.parent.is_dir():
-            raise OutputError(f"cannot create {armed_file}: there is no directory {self._armed_file.parent}")
+        self.armed = ArmedFile(armed_file)
         self.lines = lines.LineFile(output) if output else None
 
     def __enter__(self) -> _Outputs:
@@ -96,11 +91,6 @@ class _Outputs:
     def __exit__(self, *_exception: object) -> None:
         if self.lines:
             self.lines.close()
-
-    def say_armed(self) -> None:
-        """Creates the armed file."""
-        if self._armed_file:
-            self._armed_file.touch()
 
 
 class _Run:
@@ -126,7 +116,7 @@ class _Run:
             if not self._as_json:
                 text = f"{title(target.name, target.pid)}: QEMU {target.plan.qemu_version}"
                 self._say(f"{text}, {len(target.probes)} probes armed")
-        self._outputs.say_armed()
+        self._outputs.armed.create()
 
     def follow(self) -> None:
         """Shows and writes what happens until the run is over."""

@@ -8,12 +8,12 @@ _SIZE_UNITS = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"), (1, "B"))
 
 def time_text(ns: float | None) -> str:
     """A time in nanoseconds: 43.9 ms; a dash for one that is not known."""
-    return "-" if ns is None else _scaled(ns, _TIME_UNITS)
+    return "-" if ns is None else f"-{time_text(-ns)}" if ns < 0 else _scaled(ns, _TIME_UNITS)
 
 
 def size_text(size: float | None) -> str:
     """A size in bytes: 32.1 MiB; a dash for one that is not known."""
-    return "-" if size is None else _scaled(size, _SIZE_UNITS)
+    return "-" if size is None else f"-{size_text(-size)}" if size < 0 else _scaled(size, _SIZE_UNITS)
 
 
 def _scaled(value: float, units: tuple[tuple[int, str], ...]) -> str:

@@ -15,15 +15,18 @@ from capstone import x86_const
 
 from colotrace.binary.code import Code, Function, Kind
 from colotrace.binary.symbols import Symbol
-from colotrace.resolve.naming import plain
+from colotrace.resolve.naming import calls_any, plain
 from colotrace.resolve.plan import RamCounters
-from colotrace.resolve.values import Values, contents_of, register_before
+from colotrace.resolve.texts import addresses_in
+from colotrace.resolve.values import Values, contents_of, register_before, result_of
 
 _VISITORS = ("visit_type_MigrationStats_members", "visit_type_MigrationRAMStats_members")
 """Renamed in 11.x."""
 _PAGES = ("normal", "duplicate")
 _HELPERS = frozenset(("ram_transferred_add", "populate_ram_info", "fill_source_migration_info"))
 """Static functions of the users below, by the names that they have where a binary is not stripped."""
+_GETTER = "stat64_get"
+"""Reads a counter, where the compiler has not inlined it."""
 _DEEPEST = 2
 
 
@@ -43,19 +46,25 @@ _LAYOUTS = (
     _Layout("ram_atomic_counters", ("transferred",), "qmp_query_migrate", True),
     _Layout("mig_stats", ("downtime-bytes", "multifd-bytes"), "qmp_query_migrate", True),
 )
-"""5.0 to 7.2; 8.0; from 8.1 on, where a total would include what is not RAM: while the VM is stopped, RAM's bytes are
-counted as downtime's."""
+"""5.0 to 7.2; 8.0, which has the first one too, for other things; from 8.1 on, where a total would include what is not
+RAM: while the VM is stopped, RAM's bytes are counted as downtime's."""
 
 
 def find_ram_counters(code: Code) -> RamCounters:
     """The addresses for RamCounters, or none with the reason."""
-    layouts = [(layout, code.symbols.one(layout.name)) for layout in _LAYOUTS]
-    present = [(layout, symbol) for layout, symbol in layouts if symbol is not None]
-    if len(present) != 1:
-        names = ", ".join(layout.name for layout, _ in present or layouts)
-        reason = "exports no" if not present else "exports several of"
-        return RamCounters((), (), f"this binary {reason} {names}, so that its counters are not known")
-    layout, counters = present[0]
+    present = [(layout, symbol) for layout in _LAYOUTS if (symbol := code.symbols.one(layout.name)) is not None]
+    if not present:
+        names = ", ".join(layout.name for layout in _LAYOUTS)
+        return RamCounters((), (), f"this binary exports no {names}, so that its counters are not known")
+    found = [_proven(code, layout, symbol) for layout, symbol in present]
+    known = [counters for counters in found if counters.known]
+    if len(known) > 1:
+        return RamCounters((), (), f"several objects are counted in: {'; '.join(one.evidence for one in known)}")
+    return known[0] if known else RamCounters((), (), "; ".join(one.evidence for one in found))
+
+
+def _proven(code: Code, layout: _Layout, counters: Symbol) -> RamCounters:
+    """The counters of one object, if its user and the visitor agree about them."""
     visitor = next(filter(None, map(code.symbols.one, _VISITORS)), None)
     user = code.symbols.one(layout.user)
     for name, symbol in ((" or ".join(_VISITORS), visitor), (layout.user, user)):
@@ -139,7 +148,13 @@ def _called(code: Code, function: Function) -> set[int]:
 def _copies(code: Code, function: Function, counters: Symbol) -> dict[int, set[int]]:
     """Offset in some object -> the counters that are stored there, unchanged."""
     values, copies = Values(code, function), dict[int, set[int]]()
-    inside = {contents_of(at): at for at in range(counters.address, counters.address + counters.size, 8)}
+    addresses = range(counters.address, counters.address + counters.size, 8)
+    inside = {contents_of(at): at for at in addresses}
+    for call in function.calls:
+        if call.kind is Kind.CALL and calls_any(call, (_GETTER,)):
+            given = values.before(call.address, "rdi")
+            if given is not None and given.base is None and given.offset in addresses:
+                inside[result_of(call.address)] = given.offset
     for instruction in function.instructions.values():
         if not instruction.text.startswith("mov qword ptr ["):
             continue
@@ -170,15 +185,9 @@ def _member_offsets(code: Code, visitor: Function) -> dict[str, int]:
 
 
 def _referenced(code: Code, function: Function) -> set[int]:
-    """The data addresses that a function and its helpers take rip-relative operands of."""
+    """The addresses that a function and its helpers have in operands."""
     functions = [function]
     for call in function.calls:
         if call.kind is Kind.CALL and call.target is not None and _is_helper(call.names):
             functions.append(code.function(call.target))
-    addresses = set()
-    for one in functions:
-        for instruction in one.instructions.values():
-            address = code.data_address(instruction)
-            if address is not None:
-                addresses.add(address)
-    return addresses
+    return set().union(*(addresses_in(code, one) for one in functions))

@@ -24,7 +24,7 @@ class Texts:
         known = self._referenced.get(function.entry)
         if known is None:
             addresses = {address: text for text, places in self._at.items() for address in places}
-            known = frozenset(addresses[a] for a in self._taken(function) if a in addresses)
+            known = frozenset(addresses[a] for a in addresses_in(self._code, function) if a in addresses)
             self._referenced[function.entry] = known
         return known
 
@@ -44,14 +44,17 @@ class Texts:
             self._referenced.clear()
         return self._at[text]
 
-    def _taken(self, function: Function) -> set[int]:
-        """The addresses in a function's operands: relative to rip, or absolute where the program is not relocated."""
-        taken = set()
-        for instruction in function.instructions.values():
-            raw = self._code.raw(instruction.address)
-            for operand in raw.operands if raw is not None else ():
-                if operand.type == x86_const.X86_OP_MEM and operand.mem.base == x86_const.X86_REG_RIP:
-                    taken.add(instruction.end + operand.mem.disp)
-                elif operand.type == x86_const.X86_OP_IMM:
-                    taken.add(operand.imm)
-        return taken
+
+def addresses_in(code: Code, function: Function) -> set[int]:
+    """The addresses in a function's operands: relative to rip, or absolute where the program is not relocated."""
+    taken = set()
+    for instruction in function.instructions.values():
+        raw = code.raw(instruction.address)
+        for operand in raw.operands if raw is not None else ():
+            if operand.type == x86_const.X86_OP_MEM and operand.mem.base == x86_const.X86_REG_RIP:
+                taken.add(instruction.end + operand.mem.disp)
+            elif operand.type == x86_const.X86_OP_MEM and not operand.mem.base and not operand.mem.index:
+                taken.add(operand.mem.disp)
+            elif operand.type == x86_const.X86_OP_IMM:
+                taken.add(operand.imm)
+    return taken

@@ -15,7 +15,10 @@ from capstone import x86_const
 from colotrace.binary.code import Code, Function, Kind
 from colotrace.resolve.spine import Spine
 
-_DEEPEST = 200
+_DEEPEST = 120
+"""How many instructions that matter, or places where ways meet, an answer may depend on: each costs some calls."""
+_LONGEST = 2000
+"""How many instructions in straight line may leave a place alone."""
 
 _FAMILIES = {
     "rax": "eax ax al ah", "rbx": "ebx bx bl bh", "rcx": "ecx cx cl ch", "rdx": "edx dx dl dh",
@@ -89,6 +92,7 @@ class Values:
         """What a place holds just before the instruction at an address; see register_before()."""
         if (address, place, size) in self._known:
             return self._known[address, place, size]
+        asked, address = address, self._back(address, place)
         key = (address, place)
         if key in self._walking or len(self._walking) > _DEEPEST:
             return None
@@ -98,8 +102,30 @@ class Values:
             answers.add(Value(0, place) if place in ARGUMENTS and isinstance(place, str) else None)
         self._walking.discard(key)
         answer = answers.pop() if len(answers) == 1 else None
-        self._known[address, place, size] = answer
+        self._known[asked, place, size] = answer
         return answer
+
+    def _back(self, address: int, place: _Place) -> int:
+        """From where on nothing changes a place, in straight line up to an address."""
+        for _ in range(_LONGEST):
+            sources = self._function.predecessors.get(address, [])
+            joined = self._spine is not None and address in self._spine.returns
+            if len(sources) != 1 or address == self._function.entry or joined or not self._leaves(sources[0], place):
+                break
+            address = sources[0]
+        return address
+
+    def _leaves(self, address: int, place: _Place) -> bool:
+        """Whether the instruction at an address certainly leaves a place alone."""
+        raw = self._code.raw(address) if self._function.instructions[address].kind is not Kind.CALL else None
+        if raw is None:
+            return False
+        if isinstance(place, _Slot) and any(
+            operand.type == x86_const.X86_OP_MEM and operand.access & capstone.CS_AC_WRITE for operand in raw.operands
+        ):
+            return False
+        written = {_FAMILY.get(raw.reg_name(reg), "") for reg in raw.regs_access()[1]}
+        return (place.register if isinstance(place, _Slot) else place) not in written
 
     def operand(self, address: int, operand: capstone.x86.X86Op, size: int) -> Value | None:
         """The value of an operand that the instruction at an address reads; of `size` bytes."""
@@ -111,8 +137,9 @@ class Values:
         raw = self._code.raw(address)
         if raw is None or operand.type != x86_const.X86_OP_MEM or operand.size < size or operand.mem.index:
             return None
-        if operand.mem.base == x86_const.X86_REG_RIP:
-            return contents_of(raw.address + raw.size + operand.mem.disp) if not operand.mem.segment else None
+        if operand.mem.base in (0, x86_const.X86_REG_RIP):  # 0: an absolute address
+            start = raw.address + raw.size if operand.mem.base else 0
+            return contents_of(start + operand.mem.disp) if not operand.mem.segment else None
         slot = self._slot(raw, operand)
         return self.before(address, slot, size) if slot else None
 
@@ -199,6 +226,9 @@ class Values:
             if operands[0].size < size:  # the upper half becomes zero
                 return Value(value.offset & 0xFFFFFFFF) if value is not None and value.base is None else None
             return value
+        if raw.id == x86_const.X86_INS_ADD and source.type == x86_const.X86_OP_IMM and operands[0].size == size == 8:
+            old = self.before(raw.address, register, size)
+            return Value((old.offset + source.imm) & ((1 << 64) - 1), old.base) if old else None
         if raw.id == x86_const.X86_INS_MOVSXD and size == 4:
             return self.operand(raw.address, source, 4)
         if raw.id == x86_const.X86_INS_XOR and source.type == x86_const.X86_OP_REG and source.reg == operands[0].reg:

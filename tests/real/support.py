@@ -19,6 +19,8 @@ from typing import IO, Any, TypeVar
 from colotrace.kernel.consumers import uprobe_consumers
 
 DEADLINE_S = 60.0
+ON_A_SOCKET = {"44", "45", "46", "47"}
+"""sendto, recvfrom, sendmsg and recvmsg on x86-64."""
 T = TypeVar("T")
 
 
@@ -156,6 +158,18 @@ class QmpWitness:
 def checkpoints_done(pid_qmp: Any) -> int:
     """RESUME events that the lab's own monitor of a VM has counted."""
     return int(pid_qmp.monitor.count("RESUME"))
+
+
+def in_transaction(pid: int) -> bool:
+    """Whether a thread of the process sleeps on a socket: the COLO thread, waiting for its peer."""
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        try:
+            number = (thread / "syscall").read_text().split()[0]
+        except (OSError, IndexError):
+            continue
+        if number in ON_A_SOCKET:
+            return True
+    return False
 
 
 def kill_hard(process: subprocess.Popen[str]) -> None:

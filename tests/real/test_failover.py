@@ -10,14 +10,12 @@ from pathlib import Path
 from colo_lab.pair import ColoPair
 from support import (
     colotrace_running,
+    in_transaction,
     json_lines,
     of_type,
     read_until,
     wait_for,
 )
-
-ON_A_SOCKET = {"44", "45", "46", "47"}
-"""sendto, recvfrom, sendmsg and recvmsg on x86-64."""
 
 
 def test_the_secondary_takes_over(make_pair: Callable[..., ColoPair], tmp_path: Path) -> None:
@@ -75,18 +73,6 @@ def test_the_primary_goes_on_alone(make_pair: Callable[..., ColoPair], tmp_path:
     assert summary["checkpoints"] == len(completed), "an aborted checkpoint is in no average"
     info = summary["roles"]["primary"]["info_checkpoint"]
     assert info["tot_time"] == sum(record["total_ns"] for record in completed)
-
-
-def in_transaction(pid: int) -> bool:
-    """Whether a thread of the process sleeps on a socket: the COLO thread, waiting for its peer."""
-    for thread in Path(f"/proc/{pid}/task").iterdir():
-        try:
-            number = (thread / "syscall").read_text().split()[0]
-        except (OSError, IndexError):
-            continue
-        if number in ON_A_SOCKET:
-            return True
-    return False
 
 
 def test_the_targets_end_ends_the_run(make_pair: Callable[..., ColoPair]) -> None:

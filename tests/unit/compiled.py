@@ -19,7 +19,10 @@ from pathlib import Path
 
 SOURCES = Path(__file__).parent / "program"
 _CACHE = os.environ.get("COLOTRACE_CACHE") or os.path.expanduser("~/.cache/colotrace")
-_COMMON = "-std=gnu11 -w -ffreestanding -fno-stack-protector -nostdlib -Wl,-e,begin -Wl,--build-id -Wl,-z,noexecstack"
+_COMMON = (
+    "-std=gnu11 -w -ffreestanding -fasynchronous-unwind-tables -fno-stack-protector -nostdlib "
+    "-Wl,-e,begin -Wl,--build-id -Wl,-z,noexecstack"
+)
 _LINKS = {
     "pie": "-fPIE -pie -rdynamic",
     "fixed": "-fno-pie -no-pie -rdynamic",
@@ -129,7 +132,7 @@ def _compile(one: Build, work: Path) -> None:
     options = ["-shared", "-fPIC", "-nostdlib"] if one.shared else ["-c", *_LINKS[one.link].split()[:1]]
     options += ["-O1", "-w", "-ffreestanding", "-fno-stack-protector", f"-DSHAPE={one.shape}"]
     run(one.compiler, *options, "-o", str(ribs), str(SOURCES / "ribs.c"))
-    sources = [str(SOURCES / "thread.c"), str(SOURCES / "text.c"), str(ribs)]
+    sources = [*(str(SOURCES / name) for name in ("thread.c", "counters.c", "text.c")), str(ribs)]
     run(*command, "-o", str(work / "twin"), *sources)
     strip = ["--strip-all"] if one.stripped else []
     run("objcopy", *strip, "--remove-section=.marks", str(work / "twin"), str(work / "program"))
@@ -182,8 +185,8 @@ def instructions(twin: Path) -> list[tuple[int, bytes, str]]:
 
 
 def symbols(twin: Path) -> dict[str, int]:
-    """Name -> address of the functions of a program."""
-    lines = re.findall(r"^([0-9a-f]+) [tT] (\w+)$", run("nm", str(twin)), re.MULTILINE)
+    """Name -> address of the functions and objects of a program."""
+    lines = re.findall(r"^([0-9a-f]+) [tTbB] (\w+)$", run("nm", str(twin)), re.MULTILINE)
     return {name: int(address, 16) for address, name in lines}
 
 

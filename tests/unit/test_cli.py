@@ -18,7 +18,7 @@ from colotrace.phases import BOUNDARIES, ROLE_PHASES, Role
 from .coloprogram import ROOTS, Program, Recipe, build
 from .elfwriter import BUILD_ID
 
-COMMANDS = ("attach", "info-checkpoint", "inspect", "list")
+COMMANDS = ("attach", "audit", "check", "info-checkpoint", "inspect", "list", "qmp-bridge")
 PROGRAM = build(Recipe(seed=5))
 
 
@@ -58,7 +58,8 @@ def test_help_names_all_commands_and_exit_codes() -> None:
     for name in COMMANDS:
         assert f"\n  {name} " in output
     assert "Examples:" in output and "Exit codes:" in output
-    assert [line.split()[0] for line in output.partition("Exit codes:")[2].strip().splitlines()] == [*"023456789", "10"]
+    codes = [line.split()[0] for line in output.partition("Exit codes:")[2].strip().splitlines()]
+    assert codes == [*"0123456789", "10", "11", "70"]
 
 
 def test_version() -> None:

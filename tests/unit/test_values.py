@@ -181,3 +181,20 @@ def test_results_of_calls_and_contents_of_variables() -> None:
     assert value(lambda a: a.call("callee"), lambda a: a.mov("rsi", "rax")) == result_of(call)
     assert value(lambda a: a.call("callee"), lambda a: a.mov("rsi", "rax", wide=False)) is None
     assert value(lambda a: a.raw("488b3500010000")) == contents_of(TEXT + 7 + 0x100)
+
+
+def test_a_long_straight_line_is_no_obstacle() -> None:
+    assert value(lambda a: a.mov_imm("rsi", 6), *[lambda a: a.nop(9)] * 1500) == Value(6)
+
+
+@pytest.mark.parametrize("count", [100, 5000])
+def test_a_long_chain_of_moves_ends(count: int) -> None:
+    """Python's stack is not endless; an answer that would need it is open."""
+    chain = [lambda a: a.mov("rsi", "rdi"), lambda a: a.mov("rdi", "rsi")] * (count // 2)
+    with deadline(2):
+        assert value(lambda a: a.mov_imm("rdi", 6), *chain) == (Value(6) if count == 100 else None)
+
+
+def test_a_loop_of_its_own_ends() -> None:
+    with deadline(1):
+        assert value(lambda a: a.label("top"), lambda a: a.test("rax"), lambda a: a.jcc8("e", "top")) is None

@@ -69,6 +69,10 @@ RIB(void, timer_arm, (void *timer, int64_t when), NOTHING)
 RIB(void, qemu_thread_create,
     (void *thread, const char *name, void *(*start)(void *), void *argument, int mode), NOTHING)
 
+RIB(bool, visit_type_int, (void *visitor, const char *name, int64_t *value, Error **errp), seen & 1)
+RIB(void *, make, (size_t size), (void *)seen)
+RIB(uint64_t, ram_bytes_total, (void), (uint64_t)seen)
+
 NOINLINE int vm_prepare_start(void)
 {
     return (int)seen++;
