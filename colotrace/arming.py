@@ -13,8 +13,9 @@ from colotrace.errors import PlanError
 from colotrace.kernel import layout, preflight
 from colotrace.kernel.consumers import uprobe_consumers
 from colotrace.phases import OUTSIDE_TOTAL, Phase, Role
+from colotrace.plancache import plan_for
+from colotrace.resolve.nameoptions import ONLY_THIS_HOST, NameOptions
 from colotrace.resolve.plan import Probe, ProbePlan, Quality
-from colotrace.resolve.resolver import resolve
 from colotrace.target.discovery import vm_name
 from colotrace.target.process import Process
 from colotrace.target.sites import SiteState, site_states
@@ -62,8 +63,8 @@ class AttachedTarget:
         self.pidfd = self.exe_fd = -1
 
 
-def prepare(index: int, pid: int, plans: Plans) -> AttachedTarget:
-    """A target whose binary is resolved and whose memory holds the same code.
+def prepare(index: int, pid: int, plans: Plans, names: NameOptions = ONLY_THIS_HOST) -> AttachedTarget:
+    """A target whose binary is resolved and whose memory holds the same code; `names` as for resolve().
 
     Raises TargetError, BinaryError, PlanError or PermissionsError.
     """
@@ -76,7 +77,7 @@ def prepare(index: int, pid: int, plans: Plans) -> AttachedTarget:
         file = (process.identity.device, process.identity.inode)
         plan = plans.get(file)
         if plan is None:
-            plan = plans[file] = resolve(f"/proc/self/fd/{exe_fd}", process.exe_name())
+            plan = plans[file] = plan_for(f"/proc/self/fd/{exe_fd}", process.exe_name(), names)
         bias = process.load_bias([(plan.code_address, plan.code_offset)])
         target = AttachedTarget(index, process, plan, bias, exe_fd, pidfd, vm_name(process.command_line()))
         _verify_sites(target)

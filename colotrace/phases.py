@@ -153,6 +153,22 @@ class Boundary:
         )
 
 
+def merged(first: Boundary, second: Boundary) -> Boundary:
+    """One boundary for two that are passed at the same instruction; ValueError if one probe cannot be both."""
+    if (first.opens and second.closes) or (first.closes and second.closes) or (first.opens and second.opens):
+        raise ValueError(f"{first.name} and {second.name} do not fit one place")
+    if first.mark and second.mark:
+        raise ValueError(f"{first.name} and {second.name} are two time marks")
+    return Boundary(
+        f"{first.name}+{second.name}",
+        f"{first.title}; {second.title}",
+        first.closes or second.closes,
+        first.opens or second.opens,
+        first.mark or second.mark,
+        first.effects | second.effects,
+    )
+
+
 _TRANSACTION_BEGIN = Boundary(
     "transaction-begin",
     "the checkpoint begins",

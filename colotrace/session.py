@@ -24,6 +24,7 @@ from colotrace.errors import PermissionsError, TargetError
 from colotrace.kernel import layout, preflight
 from colotrace.kernel.program import DEFAULT_RING_BYTES, Program
 from colotrace.phases import Role
+from colotrace.resolve.nameoptions import ONLY_THIS_HOST, NameOptions
 from colotrace.summary import TargetSummary
 from colotrace.target.discovery import only_qemu
 from colotrace.target.sites import SiteState, site_states
@@ -43,7 +44,9 @@ _HOW_COLO_STARTS = (
 class Session:
     """Probes armed on one or more QEMUs. Made by attach(); use as a context manager, or close()."""
 
-    def __init__(self, pids: tuple[int, ...], *, ring_bytes: int = DEFAULT_RING_BYTES) -> None:
+    def __init__(
+        self, pids: tuple[int, ...], *, ring_bytes: int = DEFAULT_RING_BYTES, names: NameOptions = ONLY_THIS_HOST
+    ) -> None:
         preflight.check_host()
         preflight.check_confinement()
         self.targets: list[AttachedTarget] = []
@@ -53,7 +56,7 @@ class Session:
         with contextlib.ExitStack() as undo:
             plans: Plans = {}
             for index, pid in enumerate(dict.fromkeys(pids)):
-                target = prepare(index, pid, plans)
+                target = prepare(index, pid, plans, names)
                 undo.callback(target.close)
                 self.targets.append(target)
                 self._backlog += target.notes
@@ -269,13 +272,14 @@ class Session:
         self._backlog.append(note)
 
 
-def attach(*pids: int, ring_bytes: int = DEFAULT_RING_BYTES) -> Session:
+def attach(*pids: int, ring_bytes: int = DEFAULT_RING_BYTES, names: NameOptions = ONLY_THIS_HOST) -> Session:
     """Arms probes on the QEMUs with these pids; without any, on the only QEMU of this host.
 
-    `ring_bytes` is the size of the buffer between kernel and user space, a power of two. Raises TargetError,
-    BinaryError, PlanError, PermissionsError or EnvironmentFault (colotrace.errors); then nothing has been left armed.
+    `ring_bytes` is the size of the buffer between kernel and user space, a power of two; `names` tells where else to
+    look for the names of functions (colotrace.resolve.nameoptions). Raises TargetError, BinaryError, PlanError,
+    PermissionsError or EnvironmentFault (colotrace.errors); then nothing has been left armed.
     """
-    return Session(pids or (only_qemu(),), ring_bytes=ring_bytes)
+    return Session(pids or (only_qemu(),), ring_bytes=ring_bytes, names=names)
 
 
 def _has_ended(pidfd: int) -> bool:

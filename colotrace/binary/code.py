@@ -85,11 +85,14 @@ class Instruction:
 def is_emulated(data: bytes) -> bool:
     """Whether the kernel emulates the instruction in `data`: near call, jmp, jcc, and push of a register.
 
-    Prefixed forms are left out, because the kernel refuses some of them; so are nops, which 6.18 may rewrite.
+    Prefixed forms are left out, because the kernel refuses some of them (but it takes `addr32 call`, which linkers make
+    of a call through the GOT); so are nops, which 6.18 may rewrite.
     """
     if not data:
         return False
     first = data[0]
+    if first == 0x67:
+        return len(data) == 6 and data[1] == 0xE8
     if first in (0xE8, 0xE9):
         return len(data) == 5
     if first == 0xEB or 0x70 <= first <= 0x7F:

@@ -19,16 +19,15 @@ class FunctionBounds:
         self._image = image
         self._starts: list[int] = []
         self._fdes: list[int] = []
-        section = image.section(".eh_frame_hdr")
-        data = image.contents(section) if section else b""
+        base, data = image.unwind_index() or (0, b"")
         # version 1, any eh_frame_ptr of 4 bytes, count as udata4, table as pairs of datarel sdata4: what ld, lld and
         # mold write. Anything else is left alone.
-        if section is None or len(data) < 12 or data[0] != 1 or data[2] != _UDATA4 or data[3] != _DATAREL_SDATA4:
+        if len(data) < 12 or data[0] != 1 or data[2] != _UDATA4 or data[3] != _DATAREL_SDATA4:
             return
         count = min(struct.unpack_from("<I", data, 8)[0], (len(data) - 12) // _ENTRY.size)
         for start, fde in _ENTRY.iter_unpack(data[12 : 12 + count * _ENTRY.size]):
-            self._starts.append(section.address + start)
-            self._fdes.append(section.address + fde)
+            self._starts.append(base + start)
+            self._fdes.append(base + fde)
 
     def __len__(self) -> int:
         return len(self._starts)

@@ -1,11 +1,13 @@
 """An ELF file: its segments, sections, build-id, and bytes by virtual address.
 
-pyelftools reads the headers; tables are read whole from the mapped file, because a QEMU has 20,000 symbols and
-120,000 relocations.
+The file is mapped, and tables are taken from it whole, because a QEMU has 20,000 symbols and 120,000 relocations.
 """
 
 from __future__ import annotations
 
+import functools
+import hashlib
+import itertools
 import mmap
 import os
 import re
@@ -16,17 +18,15 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import BinaryIO
 
-from elftools.common.exceptions import ELFError
-from elftools.construct.core import ConstructError
-from elftools.elf.elffile import ELFFile
-from elftools.elf.segments import NoteSegment
-
+from colotrace.binary import elf
+from colotrace.binary.elf import Section
 from colotrace.errors import BinaryError
 
-_MACHINES = {"EM_X86_64": "x86_64", "EM_AARCH64": "aarch64"}
+_MACHINES = {elf.EM_X86_64: "x86_64", elf.EM_AARCH64: "aarch64"}
 SUPPORTED_MACHINES = ("x86_64",)
 _VERSION = re.compile(rb"QEMU emulator version ([ -~]{1,120}?)\n")
 _PF_X, _PF_W = 1, 2
+_IN_THE_FILE = (elf.PT_LOAD, elf.PT_NOTE, elf.PT_DYNAMIC, elf.PT_GNU_EH_FRAME)
 
 
 @dataclass(frozen=True)
@@ -44,49 +44,39 @@ class Segment:
         """Whether code may run in it."""
         return bool(self.flags & _PF_X)
 
-
-@dataclass(frozen=True)
-class Section:
-    """A section, by name."""
-
-    name: str
-    kind: str
-    address: int
-    offset: int
-    size: int
-    entry_size: int
-    link: int
+    @property
+    def writable(self) -> bool:
+        """Whether the program may write to it."""
+        return bool(self.flags & _PF_W)
 
 
 class Image:
     """A mapped ELF file of a machine that colotrace knows. Use as a context manager, or close().
 
-    `name` is what messages call it, where the path says little (/proc/self/fd/7). Raises BinaryError for what is not
-    ELF, is truncated, or is of another architecture.
+    `name` is what messages call it, where the path says little (/proc/self/fd/7). With `debug` it may be a file of
+    debug symbols only: its sections count, its segments may be empty. Raises BinaryError for what is not ELF, is
+    truncated, or is of another architecture.
     """
 
-    def __init__(self, path: str | os.PathLike[str], name: str | None = None) -> None:
+    def __init__(self, path: str | os.PathLike[str], name: str | None = None, *, debug: bool = False) -> None:
         self.path = name or str(path)
-        self._file: BinaryIO = _open(str(path))
+        self._debug = debug
+        self._file: BinaryIO | None = _open(str(path))
         try:
-            self._data = _map(self._file, self.path)
-            try:
-                self._parse()
-            except (
-                ELFError,
-                ConstructError,
-                struct.error,
-                KeyError,
-                ValueError,
-                OverflowError,
-                UnicodeDecodeError,
-            ) as error:
-                raise BinaryError(
-                    f"{self.path} is a damaged ELF file: {error or type(error).__name__}", "Use an intact copy of it."
-                ) from error
+            self._data: mmap.mmap | bytes = _map(self._file, self.path)
+            self._parse_or_refuse()
         except BaseException:
             self._file.close()
             raise
+
+    @classmethod
+    def of_bytes(cls, data: bytes, name: str) -> Image:
+        """An image of debug symbols that lie in memory. Raises BinaryError as the constructor does."""
+        image = cls.__new__(cls)
+        image.path, image._debug, image._file, image._data = name, True, None, data
+        _check_magic(data, name)
+        image._parse_or_refuse()
+        return image
 
     def __enter__(self) -> Image:
         return self
@@ -98,61 +88,103 @@ class Image:
 
     def close(self) -> None:
         """Unmaps the file."""
-        self._data.close()
-        self._file.close()
+        if isinstance(self._data, mmap.mmap):
+            self._data.close()
+        if self._file is not None:
+            self._file.close()
+
+    def _parse_or_refuse(self) -> None:
+        try:
+            self._parse()
+        except (struct.error, ValueError, OverflowError) as error:
+            raise BinaryError(f"{self.path} is a damaged ELF file: {error}", "Use an intact copy of it.") from error
 
     def _parse(self) -> None:
-        elf = ELFFile(self._file)
-        machine = str(elf["e_machine"])
-        self.machine = _MACHINES.get(machine, machine)
-        if self.machine not in SUPPORTED_MACHINES or elf.elfclass != 64 or not elf.little_endian:
+        header = elf.read_header(self._data)
+        self._check_kind(header)
+        self.machine = _MACHINES[header.machine]
+        self.entry = header.entry
+        self.at_fixed_addresses = header.kind == elf.ET_EXEC
+        size = len(self._data)
+        if header.end > size:
+            raise _truncated(self.path, size, header.end)
+        self._headers = elf.read_program_headers(self._data, header)
+        for row in self._headers:
+            if row.kind in _IN_THE_FILE and row.offset + row.file_size > size and not self._debug:
+                raise _truncated(self.path, size, row.offset + row.file_size)
+        self.segments = [
+            Segment(row.address, row.offset, row.file_size, row.memory_size, row.flags)
+            for row in self._headers
+            if row.kind == elf.PT_LOAD
+        ]
+        self._check_segments()
+        self.sections = elf.read_sections(self._data, header)
+        for section in self.sections:
+            if section.in_file and section.offset + section.size > size:
+                raise _truncated(self.path, size, section.offset + section.size)
+        self.build_id = self._read_build_id()
+
+    def _check_kind(self, header: elf.Header) -> None:
+        machine = _MACHINES.get(header.machine)
+        if machine not in SUPPORTED_MACHINES or header.bits != 64 or not header.little_endian:
+            order = "" if header.little_endian else ", big-endian"
             raise BinaryError(
-                f"{self.path} is built for {self.machine}, {elf.elfclass} bits; colotrace reads x86_64 so far",
+                f"{self.path} is built for {machine or _machine_name(header.machine)}, {header.bits} bits{order}; "
+                "colotrace reads x86_64 so far",
                 "Run it on the binary of an x86-64 host. What the QEMU emulates does not matter.",
             )
-        kind = str(elf["e_type"])
-        if kind not in ("ET_EXEC", "ET_DYN"):
-            what = {"ET_CORE": "a core file", "ET_REL": "an object file or kernel module"}.get(kind, f"of type {kind}")
-            raise BinaryError(f"{self.path} is {what}, not a program", "Name the QEMU binary itself.")
-        self.entry = int(elf["e_entry"])
-        size = len(self._data)
-        self.segments: list[Segment] = []
-        self.build_id: str | None = None
-        for header in elf.iter_segments():
-            end = header["p_offset"] + header["p_filesz"]
-            if header["p_type"] in ("PT_LOAD", "PT_NOTE", "PT_DYNAMIC", "PT_GNU_EH_FRAME") and end > size:
-                raise _truncated(self.path, size, end)
-            if header["p_type"] == "PT_LOAD":
-                self.segments.append(
-                    Segment(
-                        header["p_vaddr"], header["p_offset"], header["p_filesz"], header["p_memsz"], header["p_flags"]
-                    )
-                )
-            elif isinstance(header, NoteSegment) and self.build_id is None:
-                for note in header.iter_notes():
-                    if note["n_type"] == "NT_GNU_BUILD_ID":
-                        self.build_id = str(note["n_desc"])
+        if header.kind not in (elf.ET_EXEC, elf.ET_DYN):
+            what = {elf.ET_CORE: "a core file", elf.ET_REL: "an object file or kernel module"}.get(header.kind)
+            raise BinaryError(
+                f"{self.path} is {what or f'of type {header.kind}'}, not a program", "Name the QEMU binary itself."
+            )
+
+    def _check_segments(self) -> None:
+        if self._debug:
+            return
         if not any(segment.executable for segment in self.segments):
             raise BinaryError(
                 f"{self.path} holds no code (a file of debug symbols only?)", "Name the QEMU binary itself."
             )
-        if elf["e_shoff"] + elf["e_shnum"] * elf["e_shentsize"] > size:
-            raise _truncated(self.path, size, elf["e_shoff"] + elf["e_shnum"] * elf["e_shentsize"])
-        self.sections: list[Section] = []
-        for section in elf.iter_sections():
-            if section["sh_type"] != "SHT_NOBITS" and section["sh_offset"] + section["sh_size"] > size:
-                raise _truncated(self.path, size, section["sh_offset"] + section["sh_size"])
-            self.sections.append(
-                Section(
-                    section.name,
-                    str(section["sh_type"]),
-                    section["sh_addr"],
-                    section["sh_offset"],
-                    section["sh_size"],
-                    section["sh_entsize"],
-                    section["sh_link"],
-                )
-            )
+        ordered = sorted(self.segments, key=lambda segment: segment.address)
+        for one, following in itertools.pairwise(ordered):
+            if one.address + max(one.file_size, one.memory_size) > following.address:
+                raise ValueError(f"its segments at {one.address:#x} and {following.address:#x} overlap")
+        if ordered[-1].address + ordered[-1].memory_size > 1 << 64:
+            raise ValueError(f"its segment at {ordered[-1].address:#x} goes beyond the end of the address space")
+
+    def _read_build_id(self) -> str | None:
+        """From the note segments, and where there are none (debug files), from the section."""
+        places = [(row.offset, row.file_size) for row in self._headers if row.kind == elf.PT_NOTE]
+        places += [(s.offset, s.size) for s in self.sections if s.kind == "SHT_NOTE"]
+        for offset, size in places:
+            for note in elf.read_notes(self._data[offset : offset + min(size, 1 << 20)]):
+                if note.owner == b"GNU" and note.kind == elf.NT_GNU_BUILD_ID and note.data:
+                    return note.data.hex()
+        return None
+
+    @functools.cached_property
+    def dynamic(self) -> dict[int, int]:
+        """The entries of the PT_DYNAMIC segment by tag: what the dynamic linker goes by, section headers or not."""
+        row = next((row for row in self._headers if row.kind == elf.PT_DYNAMIC), None)
+        return elf.read_dynamic(self._data[row.offset : row.offset + row.file_size]) if row else {}
+
+    def unwind_index(self) -> tuple[int, bytes] | None:
+        """The address and the bytes of .eh_frame_hdr, which has a program header of its own."""
+        row = next((row for row in self._headers if row.kind == elf.PT_GNU_EH_FRAME), None)
+        if row is not None:
+            return row.address, self._data[row.offset : row.offset + row.file_size]
+        section = self.section(".eh_frame_hdr")
+        return (section.address, self.contents(section)) if section else None
+
+    def file_facts(self) -> tuple[int, str]:
+        """The size of the file and the SHA-256 of all of it, read through the descriptor that was opened first."""
+        assert self._file is not None, "an image in memory has no file"
+        digest, at, descriptor = hashlib.sha256(), 0, self._file.fileno()
+        while chunk := os.pread(descriptor, 1 << 20, at):
+            digest.update(chunk)
+            at += len(chunk)
+        return at, digest.hexdigest()
 
     def section(self, name: str) -> Section | None:
         """The first section of that name."""
@@ -160,13 +192,20 @@ class Image:
 
     def contents(self, section: Section) -> bytes:
         """A section's bytes in the file; empty for .bss and its like."""
-        return b"" if section.kind == "SHT_NOBITS" else self._data[section.offset : section.offset + section.size]
+        return self._data[section.offset : section.offset + section.size] if section.in_file else b""
 
     def offset_of(self, address: int) -> int | None:
         """The file offset of a virtual address; None if the file has no byte for it."""
         for segment in self.segments:
             if segment.address <= address < segment.address + segment.file_size:
                 return address - segment.address + segment.offset
+        return None
+
+    def address_of(self, offset: int) -> int | None:
+        """The virtual address at which a file offset is loaded; None if it is not."""
+        for segment in self.segments:
+            if segment.offset <= offset < segment.offset + segment.file_size:
+                return offset - segment.offset + segment.address
         return None
 
     def read(self, address: int, size: int) -> bytes:
@@ -191,22 +230,38 @@ class Image:
         """The segments that hold code."""
         return (segment for segment in self.segments if segment.executable)
 
+    def constants(self) -> list[tuple[int, int]]:
+        """(start, end) in the file of the read-only data: .rodata*, or all that is not writable without sections."""
+        if self.sections:
+            named = [s for s in self.sections if s.name.startswith(".rodata") and s.in_file]
+            return [(s.offset, s.offset + s.size) for s in named]
+        return [(s.offset, s.offset + s.file_size) for s in self.segments if not s.writable]
+
+    def find_text(self, text: bytes) -> Iterator[int]:
+        """The file offsets of a text in the read-only data."""
+        for start, end in self.constants():
+            at = self._data.find(text, start, end)
+            while at >= 0:
+                yield at
+                at = self._data.find(text, at + 1, end)
+
     def has_text(self, text: bytes) -> bool:
         """Whether the read-only data hold a text."""
-        return any(
-            self._data.find(text, section.offset, section.offset + section.size) >= 0
-            for section in self.sections
-            if section.name.startswith(".rodata") and section.kind != "SHT_NOBITS"
-        )
+        return next(self.find_text(text), None) is not None
 
     def qemu_version(self) -> str | None:
         """What `--version` would print after "QEMU emulator version", read from the text itself; None: not a QEMU."""
-        for section in self.sections:
-            if section.name.startswith(".rodata") and section.kind != "SHT_NOBITS":
-                found = _VERSION.search(self._data, section.offset, section.offset + section.size)
-                if found:
-                    return found.group(1).decode("ascii")
+        for start, end in self.constants():
+            found = _VERSION.search(self._data, start, end)
+            if found:
+                return found.group(1).decode("ascii")
         return None
+
+
+def _machine_name(number: int) -> str:
+    from elftools.elf.enums import ENUM_E_MACHINE  # only for the message
+
+    return next((name for name, value in ENUM_E_MACHINE.items() if value == number), str(number))
 
 
 def _open(path: str) -> BinaryIO:
@@ -231,14 +286,20 @@ def _map(file: BinaryIO, path: str) -> mmap.mmap:
         raise BinaryError(f"{path} is empty, not an ELF file", "Name a QEMU binary.") from error
     except OSError as error:
         raise BinaryError(f"cannot read {path}: {error.strerror}", "Name a QEMU binary.") from error
-    if data[:4] != b"\x7fELF":
+    try:
+        _check_magic(data, path)
+    except BinaryError:
         data.close()
-        raise BinaryError(f"{path} is not an ELF file", "Name the QEMU binary itself, not a wrapper script.")
-    if len(data) < 64:
-        size = len(data)
-        data.close()
-        raise _truncated(path, size, 64)
+        raise
     return data
+
+
+def _check_magic(data: elf.Buffer, path: str) -> None:
+    if data[0:4] != b"\x7fELF":
+        what = "a Linux kernel image" if data[0x202:0x206] == b"HdrS" else "not an ELF file"
+        raise BinaryError(f"{path} is {what}", "Name the QEMU binary itself, not a wrapper script.")
+    if len(data) < 64:
+        raise _truncated(path, len(data), 64)
 
 
 def _truncated(path: str, size: int, end: int) -> BinaryError:

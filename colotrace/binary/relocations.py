@@ -5,9 +5,10 @@ from __future__ import annotations
 import struct
 
 from colotrace.binary.image import Image
+from colotrace.binary.tables import ROW, dynamic_symbols, relocation_table
 
 _RELA = struct.Struct("<QQq")
-_SYM = struct.Struct("<IBBHQQ")
+_MOST_POINTERS = 64
 _R_X86_64_GLOB_DAT, _R_X86_64_JUMP_SLOT, _R_X86_64_RELATIVE = 6, 7, 8
 
 
@@ -16,13 +17,9 @@ class Relocations:
 
     def __init__(self, image: Image) -> None:
         self._image = image
-        self._dynamic = self._table(".rela.dyn")
-        self._plt = self._table(".rela.plt")
+        self._dynamic = relocation_table(image, ".rela.dyn")
+        self._plt = relocation_table(image, ".rela.plt")
         self._plt_slots: dict[int, str] | None = None
-
-    def _table(self, name: str) -> bytes:
-        section = self._image.section(name)
-        return self._image.contents(section) if section else b""
 
     def pointer_at(self, address: int) -> int | None:
         """The pointer that data at `address` will hold at run time, less the load bias."""
@@ -34,6 +31,16 @@ class Relocations:
         data = self._image.read(address, 8)
         return int.from_bytes(data, "little") or None if len(data) == 8 else None
 
+    def pointers_to(self, address: int) -> list[int]:
+        """Where data will hold a pointer to an address, as far as relocations tell it."""
+        wanted, found = struct.pack("<Qq", _R_X86_64_RELATIVE, address), list[int]()
+        at = self._dynamic.find(wanted)
+        while at >= 0 and len(found) < _MOST_POINTERS:
+            if at % _RELA.size == 8:
+                found.append(int(_RELA.unpack_from(self._dynamic, at - 8)[0]))
+            at = self._dynamic.find(wanted, at + 1)
+        return found
+
     def slot_name(self, slot: int) -> str | None:
         """The name of the function whose address the GOT slot at `slot` will hold; None if it is not known."""
         if self._plt_slots is None:
@@ -41,16 +48,16 @@ class Relocations:
         return self._plt_slots.get(slot)
 
     def _read_slots(self) -> dict[int, str]:
-        symbols, names = self._image.section(".dynsym"), self._image.section(".dynstr")
-        if symbols is None or names is None:
+        symbols = dynamic_symbols(self._image)
+        if symbols is None:
             return {}
-        table, strings = self._image.contents(symbols), self._image.contents(names)
+        table, strings = symbols.rows, symbols.strings
         slots = {}
         for rows, wanted in ((self._plt, _R_X86_64_JUMP_SLOT), (self._dynamic, _R_X86_64_GLOB_DAT)):
             for offset, info, _addend in _RELA.iter_unpack(rows[: len(rows) - len(rows) % _RELA.size]):
-                if info & 0xFFFFFFFF != wanted or ((info >> 32) + 1) * _SYM.size > len(table):
+                if info & 0xFFFFFFFF != wanted or ((info >> 32) + 1) * ROW.size > len(table):
                     continue
-                name_at = _SYM.unpack_from(table, (info >> 32) * _SYM.size)[0]
+                name_at = ROW.unpack_from(table, (info >> 32) * ROW.size)[0]
                 end = strings.find(b"\0", name_at)
                 slots[offset] = strings[name_at:end].decode("utf-8", "replace")
         return slots

@@ -14,7 +14,7 @@ from colotrace.checkpoint import Checkpoint, Event, Note
 from colotrace.cli import hush, lines
 from colotrace.cli.armed import ARMED_FILE, ArmedFile
 from colotrace.cli.live import LiveView
-from colotrace.cli.options import QMP, SEED_COMPATIBLE, pids_given
+from colotrace.cli.options import QMP, SEED_COMPATIBLE, name_options, names_asked_for, pids_given
 from colotrace.cli.series import RoleSeries
 from colotrace.cli.stopping import Stopper
 from colotrace.cli.tables import summary_view, title
@@ -44,12 +44,14 @@ _NOTES_KEPT = 50
 @click.option("--duration", "-d", type=click.FloatRange(0, min_open=True), metavar="S", help="Stop after S seconds.")
 @click.option("--output", "-o", metavar="FILE", type=click.Path(), help="Write the JSON lines to FILE as well.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON lines: attached, checkpoint, note, summary.")
+@names_asked_for
 @QMP
 @SEED_COMPATIBLE
 @ARMED_FILE
 def command(
     pids: tuple[int, ...], more_pids: tuple[int, ...], checkpoints: int | None, duration: float | None,
     output: str | None, as_json: bool, qmp: str | None, seed_compatible: bool, armed_file: str | None,
+    debug_file: str | None, debuginfod: bool,
 ) -> None:  # fmt: skip
     """Times every phase of every COLO checkpoint of running QEMUs.
 
@@ -62,7 +64,7 @@ def command(
         # a socket that does not answer, or is another's, is better known before the run than after it
         query_migrate(qmp, [*pids, *more_pids, 0][0] or only_qemu())
     with Stopper(duration) as stopper, _Outputs(output, armed_file) as outputs:
-        with attach(*pids, *more_pids) as session:
+        with attach(*pids, *more_pids, names=name_options(debug_file, debuginfod)) as session:
             stopper.watch(session)
             run = _Run(session, outputs, checkpoints, as_json, qmp, seed_compatible)
             try:

@@ -8,6 +8,7 @@ import click
 from rich.console import Console
 from rich.text import Text
 
+from colotrace.cli.options import name_options, names_asked_for
 from colotrace.errors import NoColoError
 from colotrace.resolve.plan import Probe, ProbePlan, Quality, RolePlan
 from colotrace.resolve.resolver import resolve
@@ -18,6 +19,7 @@ _EPILOG = """\b
 Examples:
   colotrace inspect /usr/bin/qemu-system-x86_64
   colotrace inspect --pid 4711 --json | jq .roles.primary.phases
+  colotrace inspect --debug-file qemu-system-x86_64.debug ./qemu-system-x86_64
 """
 _STYLES = {Quality.EXACT: "green", Quality.PARTIAL: "yellow", None: "red"}
 
@@ -25,8 +27,9 @@ _STYLES = {Quality.EXACT: "green", Quality.PARTIAL: "yellow", None: "red"}
 @click.command("inspect", epilog=_EPILOG)
 @click.argument("path", required=False, type=click.Path())
 @click.option("--pid", "-p", type=click.IntRange(1), metavar="PID", help="The binary that this process runs.")
+@names_asked_for
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def command(path: str | None, pid: int | None, as_json: bool) -> None:
+def command(path: str | None, pid: int | None, as_json: bool, debug_file: str | None, debuginfod: bool) -> None:
     """Prints the probe plan for a QEMU binary: each boundary's address, instruction, and the evidence for it.
 
     Needs no privileges for a file, and runs nothing of it.
@@ -34,7 +37,9 @@ def command(path: str | None, pid: int | None, as_json: bool) -> None:
     if (path is None) == (pid is None):
         raise click.UsageError("give either a PATH or --pid PID")
     try:
-        plan = resolve(path if path is not None else Process(pid or 0).exe)
+        plan = resolve(
+            path if path is not None else Process(pid or 0).exe, options=name_options(debug_file, debuginfod)
+        )
     except NoColoError as error:
         if as_json:
             click.echo(json.dumps(error.facts | {"error": error.message}, indent=2))
@@ -50,16 +55,21 @@ def _print(plan: ProbePlan) -> None:
     console.print(
         f"{printable(plan.path)}: QEMU {printable(plan.qemu_version)}, {plan.machine}, build-id {plan.build_id}"
     )
-    console.print(f"names from {', '.join(plan.sources)}; message numbers {plan.message_numbers}")
+    console.print(f"names from {printable(', '.join(plan.sources))}; message numbers {plan.message_numbers}")
     for role in plan.roles.values():
         _print_role(console, role)
     if plan.process_probes:
         console.print(Text("\nboth roles", style="bold"))
         _print_probes(console, plan.process_probes)
     console.print(f"\nRAM counters: {plan.ram_counters.evidence}")
+    inferred = [known for known in plan.names if known.evidence]
+    if inferred:
+        console.print(Text("\nnames that no table of symbols has", style="bold"))
+    for known in inferred:
+        console.print(Text(f"  {known.name} {known.address:#x}: {printable(known.evidence)}", style="dim"))
     for item in plan.unresolved:
         where = f"{item.role.value}: " if item.role else ""
-        console.print(Text(f"unresolved: {where}{item.what}: {item.reason}", style="yellow"))
+        console.print(Text(f"unresolved: {where}{printable(item.what)}: {printable(item.reason)}", style="yellow"))
 
 
 def _print_role(console: Console, role: RolePlan) -> None:
@@ -69,6 +79,10 @@ def _print_role(console: Console, role: RolePlan) -> None:
         line.append(f"{phase.value} ", style="")
         line.append(f"{quality.value if quality else 'none'}  ", style=_STYLES[quality])
     console.print(line)
+    if role.meanings:
+        console.print(Text(f"  found {role.found_by}", style="dim"))
+        told = "; ".join(f"{subject}: {where}" for subject, where in role.meanings.items())
+        console.print(Text(f"  {told}", style="dim"))
     _print_probes(console, role.probes)
 
 

@@ -33,6 +33,7 @@ def attached_json(target: AttachedTarget) -> dict[str, object]:
             role.value: {p.value: quality.value if quality else None for p, quality in role_plan.phases.items()}
             for role, role_plan in plan.roles.items()
         },
+        "meanings": {role.value: dict(role_plan.meanings) for role, role_plan in plan.roles.items()},
         "clock": "CLOCK_MONOTONIC",
         "realtime_minus_monotonic_ns": time.clock_gettime_ns(time.CLOCK_REALTIME)
         - time.clock_gettime_ns(time.CLOCK_MONOTONIC),

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from colotrace.errors import ColotraceError, NoColoError
-from colotrace.resolve.resolver import resolve
+from colotrace.plancache import plan_for
 from colotrace.target.discovery import QemuProcess, list_qemus
 from colotrace.target.process import Process
 from colotrace.text import printable
@@ -59,7 +59,7 @@ def _binary(qemu: QemuProcess, known: dict[tuple[int, int], _Row]) -> _Row:
         if (file.device, file.inode) in known:
             return known[file.device, file.inode]
         known[file.device, file.inode] = row
-        plan = resolve(f"/proc/{qemu.pid}/exe", qemu.exe)
+        plan = plan_for(f"/proc/{qemu.pid}/exe", qemu.exe)
         row |= {"qemu_version": plan.qemu_version, "build_id": plan.build_id, "colo": True}
     except NoColoError as error:
         row |= {"colo": False, "problem": error.message}

@@ -1,45 +1,173 @@
 """Where QEMU keeps the bytes and pages that its RAM migration has sent, proven from code that uses them.
 
-Up to 7.2 `ram_counters` is a MigrationStats (qapi/migration.json). Two witnesses are asked: the visitor of that type
-names its members' offsets, and acct_update_position() with its helper adds to exactly those of `ram_counters`.
+The visitor of the type that query-migrate answers names its members' offsets. Up to 7.2 `ram_counters` is an object of
+that type; the second witness is acct_update_position(), which adds to exactly those offsets. From 8.0 on the counters
+are atomic and in an object of their own; the second witness is qmp_query_migrate() with its helpers, which copies them
+into an object of that type, counter by counter.
 """
 
 from __future__ import annotations
 
-from colotrace.binary.code import Code, Function, Kind
-from colotrace.resolve.plan import RamCounters
-from colotrace.resolve.values import register_before
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
-_COUNTERS = "ram_counters"
-_VISITOR = "visit_type_MigrationStats_members"
-_USER = "acct_update_position"
-_BYTES, _PAGES = ("transferred",), ("normal", "duplicate")
+from capstone import x86_const
+
+from colotrace.binary.code import Code, Function, Kind
+from colotrace.binary.symbols import Symbol
+from colotrace.resolve.naming import calls_any, plain
+from colotrace.resolve.plan import RamCounters
+from colotrace.resolve.texts import addresses_in
+from colotrace.resolve.values import Values, contents_of, register_before, result_of
+
+_VISITORS = ("visit_type_MigrationStats_members", "visit_type_MigrationRAMStats_members")
+"""Renamed in 11.x."""
+_PAGES = ("normal", "duplicate")
+_HELPERS = frozenset(("ram_transferred_add", "populate_ram_info", "fill_source_migration_info"))
+"""Static functions of the users below, by the names that they have where a binary is not stripped."""
+_GETTER = "stat64_get"
+"""Reads a counter, where the compiler has not inlined it."""
+_DEEPEST = 2
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """An object of counters, which members are summed up to the bytes, and who uses it."""
+
+    name: str
+    bytes_of: tuple[str, ...]
+    user: str
+    copied: bool
+    """Whether the user copies the counters into an object of the visitor's type, rather than adding to one itself."""
+
+
+_LAYOUTS = (
+    _Layout("ram_counters", ("transferred",), "acct_update_position", False),
+    _Layout("ram_atomic_counters", ("transferred",), "qmp_query_migrate", True),
+    _Layout("mig_stats", ("downtime-bytes", "multifd-bytes"), "qmp_query_migrate", True),
+)
+"""5.0 to 7.2; 8.0, which has the first one too, for other things; from 8.1 on, where a total would include what is not
+RAM: while the VM is stopped, RAM's bytes are counted as downtime's."""
 
 
 def find_ram_counters(code: Code) -> RamCounters:
     """The addresses for RamCounters, or none with the reason."""
-    counters, visitor, user = (code.symbols.one(name) for name in (_COUNTERS, _VISITOR, _USER))
-    for name, symbol in ((_COUNTERS, counters), (_VISITOR, visitor), (_USER, user)):
+    present = [(layout, symbol) for layout in _LAYOUTS if (symbol := code.symbols.one(layout.name)) is not None]
+    if not present:
+        names = ", ".join(layout.name for layout in _LAYOUTS)
+        return RamCounters((), (), f"this binary exports no {names}, so that its counters are not known")
+    found = [_proven(code, layout, symbol) for layout, symbol in present]
+    known = [counters for counters in found if counters.known]
+    if len(known) > 1:
+        return RamCounters((), (), f"several objects are counted in: {'; '.join(one.evidence for one in known)}")
+    return known[0] if known else RamCounters((), (), "; ".join(one.evidence for one in found))
+
+
+def _proven(code: Code, layout: _Layout, counters: Symbol) -> RamCounters:
+    """The counters of one object, if its user and the visitor agree about them."""
+    visitor = next(filter(None, map(code.symbols.one, _VISITORS)), None)
+    user = code.symbols.one(layout.user)
+    for name, symbol in ((" or ".join(_VISITORS), visitor), (layout.user, user)):
         if symbol is None:
             return RamCounters((), (), f"this binary exports no {name}, so that its counters are not known")
-    assert counters and visitor and user
+    assert visitor and user
     offsets = _member_offsets(code, code.function(visitor.address))
-    wanted = _BYTES + _PAGES
+    wanted = layout.bytes_of + _PAGES
     absent = [name for name in wanted if name not in offsets]
     if absent:
-        return RamCounters((), (), f"{_VISITOR} does not tell the offset of {', '.join(absent)}")
+        return RamCounters((), (), f"{visitor.name} does not tell the offset of {', '.join(absent)}")
     if len({offsets[name] for name in wanted}) < len(wanted):
-        return RamCounters((), (), f"{_VISITOR} puts two of {', '.join(wanted)} at one offset")
+        return RamCounters((), (), f"{visitor.name} puts two of {', '.join(wanted)} at one offset")
+    if layout.copied:
+        return _copied(code, layout, counters, user, {name: offsets[name] for name in wanted})
     used = _referenced(code, code.function(user.address))
     unused = [name for name in wanted if counters.address + offsets[name] not in used]
     if unused:
-        return RamCounters((), (), f"{_USER} does not use {_COUNTERS}' {', '.join(unused)} at the visitor's offset")
+        reason = f"{user.name} does not use {counters.name}' {', '.join(unused)} at the visitor's offset"
+        return RamCounters((), (), reason)
     return RamCounters(
-        tuple(counters.address + offsets[name] for name in _BYTES),
+        tuple(counters.address + offsets[name] for name in layout.bytes_of),
         tuple(counters.address + offsets[name] for name in _PAGES),
-        f"{_COUNTERS}: offsets {', '.join(f'{name} {offsets[name]}' for name in wanted)} from {_VISITOR}, "
-        f"each used by {_USER}",
+        f"{counters.name}: offsets {', '.join(f'{name} {offsets[name]}' for name in wanted)} from {visitor.name}, "
+        f"each used by {user.name}",
     )
+
+
+def _copied(code: Code, layout: _Layout, counters: Symbol, user: Symbol, offsets: Mapping[str, int]) -> RamCounters:
+    """The counters that a function under `user` copies to the offsets of an object of the visitor's type."""
+    for function in _with_helpers(code, code.function(user.address), _DEEPEST):
+        copies = _copies(code, function, counters)
+        sources = {name: copies.get(offset, set()) for name, offset in offsets.items()}
+        if not all(sources.values()):
+            continue
+        at = {name: next(iter(found)) for name, found in sources.items()}
+        if any(len(found) > 1 for found in sources.values()) or len(set(at.values())) < len(at):
+            return RamCounters((), (), f"{user.name} does not copy each of {', '.join(offsets)} from one counter")
+        words = ", ".join(f"{name} at {at[name] - counters.address}" for name in offsets)
+        return RamCounters(
+            tuple(at[name] for name in layout.bytes_of),
+            tuple(at[name] for name in _PAGES),
+            f"{counters.name}: {words}, by what {user.name} copies into its answer",
+        )
+    return RamCounters((), (), f"nothing under {user.name} copies {', '.join(offsets)} out of {counters.name}")
+
+
+def _with_helpers(code: Code, function: Function, depth: int) -> list[Function]:
+    """A function and its helpers, and those that they call."""
+    found = [function]
+    if depth:
+        for target in sorted(_called(code, function)):
+            if _is_helper(code.names_of(target)) and target != function.entry:
+                found += _with_helpers(code, code.function(target), depth - 1)
+    return found
+
+
+def _is_helper(names: Iterable[str]) -> bool:
+    """Whether a function may be a static helper: it has no name, or is a copy of one that is known to be."""
+    return plain(names) <= _HELPERS
+
+
+def _called(code: Code, function: Function) -> set[int]:
+    """The functions that one calls; where it jumps by a table, also what looks like such a call within its bounds.
+
+    What looks like one is only looked into: it proves nothing by itself.
+    """
+    targets = {call.target for call in function.calls if call.target is not None and code.image.is_code(call.target)}
+    bounds = code.bounds.containing(function.entry)
+    if function.indirect and bounds is not None:
+        data = code.image.read(bounds[0], bounds[1] - bounds[0])
+        at = data.find(b"\xe8")
+        while 0 <= at <= len(data) - 5:
+            target = bounds[0] + at + 5 + int.from_bytes(data[at + 1 : at + 5], "little", signed=True)
+            if code.bounds.is_start(target):
+                targets.add(target)
+            at = data.find(b"\xe8", at + 1)
+    return targets
+
+
+def _copies(code: Code, function: Function, counters: Symbol) -> dict[int, set[int]]:
+    """Offset in some object -> the counters that are stored there, unchanged."""
+    values, copies = Values(code, function), dict[int, set[int]]()
+    addresses = range(counters.address, counters.address + counters.size, 8)
+    inside = {contents_of(at): at for at in addresses}
+    for call in function.calls:
+        if call.kind is Kind.CALL and calls_any(call, (_GETTER,)):
+            given = values.before(call.address, "rdi")
+            if given is not None and given.base is None and given.offset in addresses:
+                inside[result_of(call.address)] = given.offset
+    for instruction in function.instructions.values():
+        if not instruction.text.startswith("mov qword ptr ["):
+            continue
+        raw = code.raw(instruction.address)
+        if raw is None or len(raw.operands) != 2 or raw.operands[1].type != x86_const.X86_OP_REG:
+            continue
+        memory = raw.operands[0].mem
+        if memory.index or memory.base in (0, x86_const.X86_REG_RIP, x86_const.X86_REG_RSP, x86_const.X86_REG_RBP):
+            continue
+        value = values.operand(instruction.address, raw.operands[1], 8)
+        if value in inside:
+            copies.setdefault(memory.disp, set()).add(inside[value])
+    return copies
 
 
 def _member_offsets(code: Code, visitor: Function) -> dict[str, int]:
@@ -57,15 +185,9 @@ def _member_offsets(code: Code, visitor: Function) -> dict[str, int]:
 
 
 def _referenced(code: Code, function: Function) -> set[int]:
-    """The data addresses that a function, and the functions of this binary it calls, take rip-relative operands of."""
+    """The addresses that a function and its helpers have in operands."""
     functions = [function]
     for call in function.calls:
-        if call.kind is Kind.CALL and call.target is not None:
+        if call.kind is Kind.CALL and call.target is not None and _is_helper(call.names):
             functions.append(code.function(call.target))
-    addresses = set()
-    for one in functions:
-        for instruction in one.instructions.values():
-            address = code.data_address(instruction)
-            if address is not None:
-                addresses.add(address)
-    return addresses
+    return set().union(*(addresses_in(code, one) for one in functions))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from colotrace.phases import OUTSIDE_TOTAL, Boundary, Phase, Role
 
@@ -61,18 +61,48 @@ class Unresolved:
 
 
 @dataclass(frozen=True)
+class KnownName:
+    """A function that the plan goes by, where it is, and the source that says so.
+
+    `evidence` says how the name was come by, where no table of symbols has it.
+    """
+
+    name: str
+    address: int
+    source: str
+    evidence: str = ""
+
+    def as_json(self) -> dict[str, object]:
+        """As an object of JSON types."""
+        return {
+            "name": self.name,
+            "address": self.address,
+            "source": self.source,
+            "evidence": self.evidence or None,
+        }
+
+
+@dataclass(frozen=True)
 class RolePlan:
-    """One role's probes, and what they can time."""
+    """One role's probes, and what they can time.
+
+    `found_by` is how its function was found; `meanings` tells where this binary does what versions do in different
+    phases (see colotrace.resolve.meanings).
+    """
 
     role: Role
     function: str
     phases: Mapping[Phase, Quality | None]
     probes: tuple[Probe, ...]
+    found_by: str = ""
+    meanings: Mapping[str, str] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, object]:
         """As an object of JSON types."""
         return {
             "function": self.function,
+            "found_by": self.found_by or None,
+            "meanings": dict(self.meanings),
             "phases": {p.value: quality.value if quality else None for p, quality in self.phases.items()},
             "probes": [probe.as_json() for probe in self.probes],
         }
@@ -122,6 +152,7 @@ class ProbePlan:
     process_probes: tuple[Probe, ...]
     ram_counters: RamCounters
     unresolved: tuple[Unresolved, ...]
+    names: tuple[KnownName, ...] = ()
 
     @property
     def probes(self) -> tuple[Probe, ...]:
@@ -155,6 +186,7 @@ class ProbePlan:
             "qemu_version": self.qemu_version,
             "colo": True,
             "sources": list(self.sources),
+            "names": [name.as_json() for name in self.names],
             "message_numbers": self.message_numbers,
             "roles": {role.value: plan.as_json() for role, plan in self.roles.items()},
             "process": {"probes": [probe.as_json() for probe in self.process_probes]},

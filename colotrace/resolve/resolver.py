@@ -3,33 +3,38 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 from colotrace.binary.code import Code
 from colotrace.binary.functions import FunctionBounds
 from colotrace.binary.image import Image, Segment
 from colotrace.binary.relocations import Relocations
-from colotrace.binary.symbols import Symbols
 from colotrace.errors import BinaryError, ColotraceError, NoColoError, PlanError
 from colotrace.phases import ROLE_PHASES, TAKEOVER, Role
 from colotrace.resolve.counters import find_ram_counters
-from colotrace.resolve.messages import message_numbers
+from colotrace.resolve.messages import Messages, message_numbers
+from colotrace.resolve.nameoptions import ONLY_THIS_HOST, NameOptions
+from colotrace.resolve.names import find_names, provenance, quarrels
 from colotrace.resolve.paths import straight_on
 from colotrace.resolve.plan import Probe, ProbePlan, RolePlan, Unresolved
-from colotrace.resolve.role import RoleResolver, make_probe
+from colotrace.resolve.role import RoleResolver
+from colotrace.resolve.roleplan import make_probe
+from colotrace.resolve.roots import find_root
 from colotrace.resolve.skeleton import COLO_TEXT, SKELETONS, VM_START
+from colotrace.resolve.spine import lay_out
 
 
-def resolve(path: str | os.PathLike[str], name: str | None = None) -> ProbePlan:
-    """The plan for the QEMU binary at `path`, which messages call `name`.
+def resolve(path: str | os.PathLike[str], name: str | None = None, options: NameOptions = ONLY_THIS_HOST) -> ProbePlan:
+    """The plan for the QEMU binary at `path`, which messages call `name`. `options` tell where else to look for names.
 
     Raises BinaryError for what is not a QEMU of a known machine, NoColoError for one without COLO, and PlanError for
     one with COLO in which nothing could be resolved.
     """
     with Image(path, name) as image:
-        return resolve_image(image)
+        return resolve_image(image, options)
 
 
-def resolve_image(image: Image) -> ProbePlan:
+def resolve_image(image: Image, options: NameOptions = ONLY_THIS_HOST) -> ProbePlan:
     """The plan for an open image; see resolve()."""
     version = image.qemu_version()
     if version is None:
@@ -37,34 +42,39 @@ def resolve_image(image: Image) -> ProbePlan:
             f"{image.path} is not a QEMU system emulator: it does not hold the text of its --version",
             "Name a qemu-system-* binary.",
         )
-    symbols = Symbols(image)
+    symbols = find_names(image, options)
     relocations = Relocations(image)
     code = Code(image, symbols, FunctionBounds(image), relocations)
     numbers, numbers_from = message_numbers(code, relocations)
     roles: dict[Role, RolePlan] = {}
     unresolved: list[Unresolved] = []
+    messages = Messages(code)
+    primary_calls: frozenset[str] | None = None
+    roots = {skeleton.role: find_root(code, skeleton) for skeleton in SKELETONS}
+    entered = [
+        set(lay_out(code, root[0], messages.is_helper).entered.values())
+        for root in roots.values()
+        if not isinstance(root, str)
+    ]
+    shared = set.intersection(*entered) if len(entered) > 1 else set()
     for skeleton in SKELETONS:
-        roots = symbols.find(skeleton.root)
-        if len(roots) != 1:
-            reason = (
-                f"{len(roots)} functions of that name in {' and '.join(symbols.sources) or 'a file without symbols'}"
-            )
-            unresolved.append(Unresolved(skeleton.role, skeleton.root, reason))
+        root = roots[skeleton.role]
+        if isinstance(root, str):
+            unresolved.append(Unresolved(skeleton.role, skeleton.root, root))
             roles[skeleton.role] = _empty(skeleton.role, skeleton.root)
             continue
-        if not code.is_function_start(roots[0].address):
-            reason = f"{roots[0].source} has it at {roots[0].address:#x}, where by .eh_frame_hdr no function begins"
-            unresolved.append(Unresolved(skeleton.role, skeleton.root, reason))
-            roles[skeleton.role] = _empty(skeleton.role, skeleton.root)
-            continue
-        resolver = RoleResolver(code, skeleton, roots[0].address, numbers)
+        address, found_by = root
+        resolver = RoleResolver(code, skeleton, address, numbers, messages, primary_calls, shared)
+        if skeleton.role is Role.PRIMARY:
+            primary_calls = resolver.called
         if not resolver.has_messages:
             unresolved.append(Unresolved(skeleton.role, skeleton.root, "it exchanges no COLO messages"))
             unresolved.extend(resolver.unresolved)
             roles[skeleton.role] = _empty(skeleton.role, skeleton.root)
             continue
-        roles[skeleton.role] = resolver.resolve()
+        roles[skeleton.role] = replace(resolver.resolve(), found_by=found_by)
         unresolved.extend(resolver.unresolved)
+    unresolved += quarrels(symbols)
     if not any(plan.probes for plan in roles.values()):
         raise _refusal(image, version, unresolved)
     segment = _segment_of(image, roles)
@@ -81,6 +91,7 @@ def resolve_image(image: Image) -> ProbePlan:
         process_probes=_process_probes(code, unresolved),
         ram_counters=find_ram_counters(code),
         unresolved=tuple(unresolved),
+        names=provenance(symbols),
     )
 
 

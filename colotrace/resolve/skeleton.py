@@ -3,7 +3,8 @@
 A skeleton is a list of steps in the order of the path of success. *Anchors* (the messages, and a few calls) are found
 first, each by itself, anywhere in the role's function. The steps between two anchors are then looked for only on
 paths from the one to the other that pass no further anchor. Several names for a call are the same call in different
-versions of QEMU.
+versions of QEMU; where versions differ in more than a name, a `Choice` lists the ways, and the binary's own calls
+decide.
 """
 
 from __future__ import annotations
@@ -14,15 +15,27 @@ from dataclasses import dataclass
 from colotrace.phases import Mark, Role
 
 LOCK = ("qemu_mutex_lock_iothread_impl", "bql_lock_impl")
+"""Until 8.2, and since 9.0."""
 UNLOCK = ("qemu_mutex_unlock_iothread", "bql_unlock")
-WAIT = ("qemu_event_wait", "qemu_sem_wait")
+WAIT_EVENT = "qemu_event_wait"
+WAIT = (WAIT_EVENT, "qemu_sem_wait")
+"""5.0 waits on a semaphore."""
+FLUSH = "colo_flush_ram_cache"
 PUT_NUMBER, GET_NUMBER = "qemu_put_be32", "qemu_get_be32"
-PUT_VALUE, GET_VALUE = "qemu_put_be64", "qemu_get_be64"
+GET_VALUE = "qemu_get_be64"
+SEND_OUT = "qemu_fflush"
+"""What sends a number on its way, behind PUT_NUMBER."""
+TIMEKEEPING = ("clock_gettime", "checkpoint_recorder_begin", "checkpoint_recorder_end")
+"""What a patch for `info_checkpoint` calls between the steps: get_clock(), inlined, or its own functions."""
 COLO_EXIT = "qapi_event_send_colo_exit"
 VM_START = "vm_start"
 MESSAGE_TABLE = "COLOMessage_lookup"
 COLO_TEXT = b"Can't send COLO message"
 """An error text of colo.c: in every binary that has COLO, whatever names it has lost."""
+OWN_NAMES = "colo_"
+"""How the names of colo.c's own helpers begin, where they are left."""
+INCOMING_COROUTINE, THREAD_CREATE = "colo_incoming_co", "qemu_thread_create"
+"""From 10.0 on the secondary's function is static; the first passes it to the second, as its third argument."""
 
 
 class StepKind(enum.Enum):
@@ -31,24 +44,27 @@ class StepKind(enum.Enum):
     ENTRY = "entry"
     """The function's start: its first instruction that the kernel emulates."""
     SEND = "send"
-    """A call of the function that sends a message (it calls qemu_put_be32), with the message's number."""
+    """A call that sends a message, with the message's number."""
     RECEIVE = "receive"
-    """A call of the function that receives a message and compares it with the number given."""
+    """A call that receives a message which is then compared with the number given."""
     RECEIVE_ANY = "receive-any"
-    """A call of the function that receives whatever comes (it calls qemu_get_be32)."""
+    """A call that receives whatever comes."""
     CALL = "call"
     """A call of a function by name."""
     NEXT_CALL = "next-call"
     """The first call that every path from the step before passes."""
     NEXT_BRANCH = "next-branch"
     """The first call or branch in straight line behind the call of the step before."""
+    AT_ANCHOR = "at-anchor"
+    """The next anchor itself: nothing is called before it."""
 
 
 @dataclass(frozen=True)
 class Step:
     """One step. Without a `boundary` it is only a witness: it must be there, and no probe is set.
 
-    An `optional` step only sets a time mark; it need not lie on every path.
+    An `optional` step only sets a time mark; it need not lie on every path. An `adjacent` one is the next call behind
+    the step before.
     """
 
     kind: StepKind
@@ -57,6 +73,7 @@ class Step:
     message: Mark | None = None
     anchor: bool = False
     optional: bool = False
+    adjacent: bool = False
 
     def __str__(self) -> str:
         if self.message:
@@ -65,13 +82,38 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Way:
+    """One of the ways that versions of QEMU do a stretch.
+
+    `unless_called` is evidence against it: the way is tried only if the primary's function is known not to call that.
+    """
+
+    since: str
+    steps: tuple[Step, ...]
+    unless_called: str = ""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Steps that versions do in different ways: the first of which all is found; if none, the one with most."""
+
+    ways: tuple[Way, ...]
+
+
+@dataclass(frozen=True)
 class Skeleton:
     """A role's steps. `root` names the function they are in, `sink` the boundary that the loop comes back to."""
 
     role: Role
     root: str
-    steps: tuple[Step, ...]
+    steps: tuple[Step | Choice, ...]
     sink: str = "wait-begin"
+
+    def names(self) -> frozenset[str]:
+        """All the functions that it goes by, of all versions; not its root."""
+        plain = [step for step in self.steps if isinstance(step, Step)]
+        chosen = [step for one in self.steps if isinstance(one, Choice) for way in one.ways for step in way.steps]
+        return frozenset(name for step in plain + chosen for name in step.names)
 
 
 def _entry(boundary: str | None = None) -> Step:
@@ -86,8 +128,8 @@ def _receive(message: Mark, boundary: str | None = None) -> Step:
     return Step(StepKind.RECEIVE, boundary, message=message, anchor=True)
 
 
-def _call(*names: str, boundary: str | None = None, anchor: bool = False, optional: bool = False) -> Step:
-    return Step(StepKind.CALL, boundary, names, anchor=anchor, optional=optional)
+def _call(*names: str, boundary: str | None = None, anchor: bool = False, adjacent: bool = False) -> Step:
+    return Step(StepKind.CALL, boundary, names, anchor=anchor, adjacent=adjacent)
 
 
 def _next_call(boundary: str) -> Step:
@@ -118,13 +160,42 @@ PRIMARY = Skeleton(
         _call("replication_do_checkpoint_all"),
         _send(Mark.VMSTATE_SEND, "vmstate-send"),
         _call("qemu_save_device_state", boundary="dev-begin"),
-        _call(*UNLOCK, boundary="dev-end"),
-        _call("qemu_savevm_live_state", boundary="ram-begin"),
+        Choice(
+            (
+                Way(
+                    "5.0",
+                    (
+                        _call(*UNLOCK, boundary="dev-end"),
+                        _call("qemu_savevm_live_state", boundary="ram-begin"),
+                    ),
+                ),
+                Way(
+                    "11.1: under the lock up to the end of ram",
+                    (
+                        _call("migrate_auto_converge", boundary="dev-end", adjacent=True),
+                        _call("qemu_savevm_query_pending_final", boundary="ram-begin"),
+                        _call("qemu_savevm_state_complete_precopy_iterable"),
+                        _call(*UNLOCK),
+                    ),
+                ),
+            )
+        ),
         _send(Mark.VMSTATE_SIZE, "put-begin"),
-        _call("qemu_put_buffer", boundary="device-state"),
+        _call("qemu_put_buffer", "qemu_put_buffer_async", boundary="device-state"),
         _receive(Mark.VMSTATE_RECEIVED, "recv-begin"),
-        _call("qemu_event_reset", boundary="recv-end"),
-        _call("colo_notify_compares_event"),
+        Choice(
+            (
+                Way(
+                    "5.1",
+                    (_call("qemu_event_reset", boundary="recv-end"), _call("colo_notify_compares_event")),
+                ),
+                Way(
+                    "5.0: nothing between the two messages",
+                    (Step(StepKind.AT_ANCHOR, "recv-end"),),
+                    unless_called=WAIT_EVENT,
+                ),
+            )
+        ),
         _receive(Mark.VMSTATE_LOADED, "load-begin"),
         _call(*LOCK, boundary="resume-begin"),
         _call(VM_START, boundary="vm-start", anchor=True),
@@ -148,15 +219,28 @@ SECONDARY = Skeleton(
         _next_call("vm-stopped"),
         _send(Mark.CHECKPOINT_REPLY, "reply"),
         _receive(Mark.VMSTATE_SEND),
-        _next_call("ram-begin"),
-        _call("qemu_loadvm_state_main"),
+        Choice(
+            (
+                Way(
+                    "5.0",
+                    (
+                        _call(*LOCK, boundary="ram-begin", adjacent=True),
+                        _call("qemu_loadvm_state_main"),
+                    ),
+                ),
+                Way(
+                    "11.1: ram is loaded without the lock",
+                    (_call("qemu_loadvm_state_main", boundary="ram-begin", adjacent=True),),
+                ),
+            )
+        ),
         _receive(Mark.VMSTATE_SIZE, "put-begin"),
-        _call(GET_VALUE, boundary="size", optional=True),
+        Step(StepKind.CALL, "size", (GET_VALUE,), optional=True),
         _call("qemu_get_buffer", boundary="device-state"),
         _next_branch("put-end"),
         _send(Mark.VMSTATE_RECEIVED, "recv-begin"),
         _call(*LOCK, boundary="load-begin"),
-        _call("colo_flush_ram_cache"),
+        Choice((Way("5.1", (_call(FLUSH),)), Way("5.0: flushed within ram", (), unless_called=WAIT_EVENT))),
         _call("qemu_load_device_state"),
         _call("replication_do_checkpoint_all"),
         _call(VM_START, boundary="vm-start"),

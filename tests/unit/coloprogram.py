@@ -14,9 +14,12 @@ from .elfwriter import FUNC, OBJECT, ElfWriter, Symbol
 
 ROOTS = {"primary": "migrate_start_colo_process", "secondary": "colo_process_incoming_thread"}
 VERSION_TEXT = "QEMU emulator version 9.9.9 (synthetic)\n"
-_NUMBER_CALLS = ("qemu_put_be32", "qemu_get_be32", "vm_prepare_start", "trace_print", "visit_type_int")
-_IMPORTS = ["g_realloc", "error_report", "timer_free"]
-_PLT, _TEXT, _RODATA, _EH, _RELRO, _GOT, _BSS = 0x20000, 0x41000, 0x63000, 0x80000, 0xA5000, 0xB7000, 0xC9000
+_NUMBER_CALLS = ("qemu_put_be32", "qemu_get_be32", "vm_prepare_start", "trace_print", "visit_type_int", "clock_gettime")
+_SEND_TEXT = "Can't send COLO message"
+IMPORTS = ["g_realloc", "error_report", "timer_free"]
+_PLT, _TEXT, _RODATA, _EH, _RELRO, _GOT, _BSS, _DYNAMIC = (
+    0x20000, 0x41000, 0x63000, 0x80000, 0xA5000, 0xB7000, 0xC9000, 0xE0000,
+)  # fmt: skip
 _COUNTERS = {"transferred": 0, "duplicate": 24, "normal": 40, "dirty_sync_count": 56}
 
 
@@ -41,6 +44,9 @@ class Recipe:
     named_helpers: bool = False
     colo_text: bool = True
     """Whether colo.c's error text is in it, by which COLO is known where no name is left."""
+    section_headers: bool = True
+    dynamic: str = ""
+    """"gnu" or "sysv": a PT_DYNAMIC, and this hash table, lead to the dynamic symbols as well."""
 
 
 @dataclass(frozen=True)
@@ -95,8 +101,8 @@ class _Builder:
         self.asm.xor("rax")
         self.asm.ret()
 
-    def helper(self, calls: tuple[str, ...]) -> None:
-        """An unnamed helper that makes these calls, and one more on its way of error."""
+    def helper(self, calls: tuple[str, ...], text: str = "") -> None:
+        """An unnamed helper that makes these calls, and one more, with its text, on its way of error."""
         asm, error = self.asm, self.unique()
         asm.endbr64()
         asm.push("rbx")
@@ -105,6 +111,23 @@ class _Builder:
             asm.mov("rdi", "rbx")
             asm.call(name)
         asm.test("rax")
+        asm.jcc8("ne", error)
+        asm.pop("rbx")
+        asm.ret()
+        asm.label(error)
+        asm.pop("rbx")
+        if text and self.recipe.colo_text:
+            asm.lea("rdx", f"text {text}")
+        asm.jmp("error_setg_internal")
+
+    def check(self) -> None:
+        """colo_receive_check_message: what comes is compared with the second argument."""
+        asm, error = self.asm, self.unique()
+        asm.endbr64()
+        asm.push("rbx")
+        asm.mov("rbx", "rsi", wide=False)
+        asm.call("receive message")
+        asm.cmp("rax", "rbx")
         asm.jcc8("ne", error)
         asm.pop("rbx")
         asm.ret()
@@ -235,18 +258,23 @@ class _Builder:
 @cache
 def _stub_names() -> tuple[str, ...]:
     named = {op.name for ops in BODIES.values() for op in ops if op.kind == "call"} | set(_NUMBER_CALLS)
-    return tuple(sorted((named | {"error_setg_internal", "qemu_get_thread_id"}) - {"vm_start", *_IMPORTS}))
+    return tuple(sorted((named | {"error_setg_internal", "qemu_get_thread_id"}) - {"vm_start", *IMPORTS}))
 
 
 def build(recipe: Recipe = Recipe()) -> Program:
     """The synthetic QEMU of a recipe."""
-    builder, elf = _Builder(recipe), ElfWriter(skew=recipe.skew)
+    builder, elf = _Builder(recipe), ElfWriter(
+        skew=recipe.skew,
+        section_headers=recipe.section_headers,
+        dynamic_at=_DYNAMIC if recipe.dynamic else 0,
+        gnu_hash=recipe.dynamic == "gnu",
+    )
     asm = builder.asm
     work: list[tuple[str, object]] = [(name, builder.stub) for name in _stub_names()]
     work += [
-        ("send message", lambda: builder.helper(("qemu_put_be32", "qemu_fflush", "qemu_file_get_error"))),
+        ("send message", lambda: builder.helper(("qemu_put_be32", "qemu_fflush", "qemu_file_get_error"), _SEND_TEXT)),
         ("receive message", lambda: builder.helper(("qemu_get_be32", "qemu_file_get_error"))),
-        ("check message", lambda: builder.helper(("receive message",))),
+        ("check message", builder.check),
         ("vm_start", builder.vm_start),
         ("visit_type_MigrationStats_members", builder.visitor),
         ("acct_update_position", builder.counter_user),
@@ -256,12 +284,13 @@ def build(recipe: Recipe = Recipe()) -> Program:
     builder.random.shuffle(work)
     for name, emit in work:
         builder.function(name, emit)
-    stubs = elf.plt(_PLT, _GOT, _IMPORTS)
+    stubs = elf.plt(_PLT, _GOT, IMPORTS)
     texts, rodata = {}, bytearray(recipe.version.encode() + b"\0")
-    for text in (*MESSAGES, *_COUNTERS, *(["Can't send COLO message"] if recipe.colo_text else [])):
+    for text in (*MESSAGES, *_COUNTERS, *([_SEND_TEXT] if recipe.colo_text else [])):
         texts[text] = _RODATA + len(rodata)
         rodata += text.encode() + b"\0"
     data = {f"text {name}": at for name, at in texts.items()} | {"ram_counters": _BSS, "trace_flag": _BSS + 0x100}
+    data["COLOMessage_lookup"] = _RELRO
     elf.text(asm.base, asm.assemble({**stubs, **data}))
     elf.rodata(_RODATA, bytes(rodata))
     elf.relro(_RELRO, struct.pack("<QQI4x", 0, 0, len(MESSAGES)) + bytes(8 * len(MESSAGES)))

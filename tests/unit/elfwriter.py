@@ -16,9 +16,9 @@ from .asm import Assembler
 
 EM_386, EM_X86_64, EM_AARCH64 = 3, 62, 183
 ET_REL, ET_EXEC, ET_DYN, ET_CORE = 1, 2, 3, 4
-PT_LOAD, PT_NOTE, PT_GNU_EH_FRAME = 1, 4, 0x6474E550
+PT_LOAD, PT_DYNAMIC, PT_NOTE, PT_GNU_EH_FRAME = 1, 2, 4, 0x6474E550
 PF_X, PF_W, PF_R = 1, 2, 4
-PROGBITS, SYMTAB, STRTAB, RELA, NOBITS, NOTE, DYNSYM = 1, 2, 3, 4, 8, 7, 11
+PROGBITS, SYMTAB, STRTAB, RELA, DYNAMIC, NOBITS, NOTE, DYNSYM = 1, 2, 3, 4, 6, 8, 7, 11
 NOTYPE, OBJECT, FUNC, IFUNC = 0, 1, 2, 10
 RELATIVE, GLOB_DAT, JUMP_SLOT = 8, 6, 7
 BUILD_ID = bytes(range(0xA0, 0xB4))
@@ -78,6 +78,10 @@ class ElfWriter:
     """Added to all file offsets, in pages; offsets differ from addresses even without it."""
     build_id: bytes | None = BUILD_ID
     section_headers: bool = True
+    dynamic_at: int = 0
+    """Where in memory to put the dynamic symbols and relocations, with a PT_DYNAMIC; 0: only section headers tell."""
+    gnu_hash: bool = True
+    """Which hash table that PT_DYNAMIC speaks of: DT_GNU_HASH or DT_HASH."""
     dynsym: list[Symbol] = field(default_factory=list)
     symtab: list[Symbol] = field(default_factory=list)
     sections: list[Section] = field(default_factory=list)
@@ -139,6 +143,8 @@ class ElfWriter:
     def _tables(self) -> list[Section]:
         tables = []
         names, index = Strings(), {}
+        if self.dynamic_at:
+            self.dynsym.sort(key=lambda symbol: symbol.defined)  # as DT_GNU_HASH wants it
         if self.dynsym:
             index = {symbol.name: n + 1 for n, symbol in enumerate(self.dynsym)}
             tables += [Section(".dynsym", DYNSYM, _symbols(self.dynsym, names), link=".dynstr", entry_size=24)]
@@ -149,11 +155,38 @@ class ElfWriter:
             if table:
                 data = b"".join(struct.pack("<QQq", *row) for row in table)
                 tables.append(Section(title, RELA, data, link=".dynsym" if self.dynsym else "", entry_size=24))
+        if self.dynamic_at:
+            tables += self._hashed(tables)
         if self.symtab:
             local = Strings()
             tables += [Section(".symtab", SYMTAB, _symbols(self.symtab, local), link=".strtab", entry_size=24)]
             tables += [Section(".strtab", STRTAB, local.data)]
         return tables
+
+    def _hashed(self, tables: list[Section]) -> list[Section]:
+        """Gives the dynamic tables their places in memory; the hash table and PT_DYNAMIC that lead to them."""
+        imports = sum(not symbol.defined for symbol in self.dynsym)
+        defined = [symbol.name for symbol in self.dynsym[imports:]]
+        if self.gnu_hash:  # one bucket: the chain is all there is to follow
+            chain = [gnu_hash(name) & ~1 | (name is defined[-1]) for name in defined]
+            data = struct.pack("<4IQI", 1, imports + 1, 1, 0, (1 << 64) - 1, imports + 1 if defined else 0)
+            data += struct.pack(f"<{len(chain)}I", *chain)
+        else:
+            count = len(self.dynsym) + 1
+            data = struct.pack("<3I", 1, count, count - 1) + struct.pack(f"<{count}I", 0, *range(count - 1))
+        added = [Section(".gnu.hash" if self.gnu_hash else ".hash", PROGBITS, data), Section(".dynamic", DYNAMIC)]
+        at = self.dynamic_at
+        for section in [*tables, *added]:
+            section.address, section.flags = at, PF_R
+            at += _PAGE * (1 + len(section.data) // _PAGE)
+        place = {section.name: section for section in tables}
+        tags = [(0x6FFFFEF5 if self.gnu_hash else 4, added[0].address), (11, 24)]
+        for name, start, size in ((".dynsym", 6, 0), (".dynstr", 5, 10), (".rela.dyn", 7, 8), (".rela.plt", 23, 2)):
+            if name in place:
+                tags.append((start, place[name].address))
+                tags += [(size, len(place[name].data))] if size else []
+        added[1].data = b"".join(struct.pack("<qQ", *tag) for tag in [*tags, (0, 0)])
+        return added
 
     def build(self) -> bytes:
         """The file's bytes."""
@@ -175,7 +208,8 @@ class ElfWriter:
         out += bytes(-len(out) % 8)
         headers = [(PT_LOAD, s.flags, s.offset, s.address, s.address, len(s.data), s.length(), _PAGE) for s in loads]
         for section in sections:
-            kind = {NOTE: PT_NOTE}.get(section.kind, PT_GNU_EH_FRAME if section.name == ".eh_frame_hdr" else 0)
+            kind = {NOTE: PT_NOTE, DYNAMIC: PT_DYNAMIC}.get(section.kind, 0)
+            kind = PT_GNU_EH_FRAME if section.name == ".eh_frame_hdr" else kind
             if kind:
                 size = len(section.data)
                 headers.append((kind, PF_R, section.offset, section.address, section.address, size, size, 4))
@@ -196,6 +230,14 @@ class ElfWriter:
         for n, header in enumerate(headers):
             struct.pack_into("<IIQQQQQQ", out, 64 + 56 * n, *header)
         return bytes(out + table if shown else out)
+
+
+def gnu_hash(name: str) -> int:
+    """The hash of DT_GNU_HASH."""
+    value = 5381
+    for byte in name.encode():
+        value = (value * 33 + byte) & 0xFFFFFFFF
+    return value
 
 
 def _symbols(symbols: list[Symbol], names: Strings) -> bytes:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+import random
 import struct
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from colotrace.errors import ColotraceError
-
-from .coloprogram import Recipe, build
-from .decoding import deadline, image_of
-from .truth import plan_or_error
+from .coloprogram import ROOTS, Recipe, build
+from .decoding import code_of_file, deadline, image_of
+from .elffuzz import debug_seed, hurt, places, seeds, survives, survives_debug
+from .truth import exact, plan_or_error
 
 PROGRAM = build(Recipe(seed=3))
 VALID = PROGRAM.data
-SECONDS = 5.0
 
 
 def regions() -> dict[str, range]:
@@ -31,13 +30,6 @@ def regions() -> dict[str, range]:
 
 
 REGIONS = regions()
-
-
-def survives(data: bytes) -> None:
-    with deadline(SECONDS):
-        plan = plan_or_error(data)
-    if isinstance(plan, ColotraceError):
-        assert str(plan) and plan.exit_code in (4, 5)
 
 
 def changed(*changes: tuple[int, int]) -> bytes:
@@ -74,6 +66,17 @@ def test_a_function_that_only_jumps_to_itself() -> None:
         plan_or_error(PROGRAM.patched(PROGRAM.labels["vm_start"], bytes.fromhex("3eebfd")))
 
 
+@pytest.mark.parametrize("part", range(4))
+def test_code_that_does_not_decode_anywhere_in_the_functions_of_colo(part: int) -> None:
+    """0x06 is no instruction in 64 bits. A seed's whole functions are gone through, each place by itself."""
+    with code_of_file(VALID) as code:
+        functions = [*ROOTS.values(), "send message", "receive message", "check message"]
+        places = sorted({at for name in functions for at in code.function(PROGRAM.labels[name]).instructions})
+    assert len(places) > 600
+    for at in places[part::12]:
+        survives(PROGRAM.patched(at, b"\x06"))
+
+
 PLACES = [at for region in REGIONS.values() for at in region]
 
 
@@ -94,3 +97,39 @@ def test_cut_and_continued_with_anything(size: int, rest: bytes) -> None:
 def test_anything_behind_a_valid_header(rest: bytes) -> None:
     survives(VALID[:64] + rest)
     survives(b"\x7fELF" + rest)
+
+
+@pytest.mark.parametrize("name", sorted(seeds()))
+def test_every_seed_is_read_to_the_end(name: str) -> None:
+    """A fuzzer that begins with what is refused at once tests nothing."""
+    answer = survives(seeds()[name])
+    if name == "evidence":  # its functions can be named, and have no protocol
+        assert {known.source for known in answer.names} == {"evidence in the code"}  # type: ignore[union-attr]
+        assert exact(answer) == set()  # type: ignore[arg-type]
+    elif name == "debuglink":
+        assert "call sites were not found" in str(answer)
+    else:
+        assert len(exact(answer)) == 16  # type: ignore[arg-type]
+
+
+def test_the_debug_files_seed_is_read_to_the_end() -> None:
+    assert len(exact(survives_debug(debug_seed()[1]))) == 16  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", sorted(seeds()))
+@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@given(st.integers(0, 1 << 32))
+def test_each_source_of_names_hurt(name: str, number: int) -> None:
+    survives(hurt(seeds()[name], random.Random(number)))
+
+
+@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@given(st.integers(0, 1 << 32))
+def test_debug_files_hurt(number: int) -> None:
+    survives_debug(hurt(debug_seed()[1], random.Random(number)))
+
+
+@pytest.mark.parametrize("name", sorted(seeds()))
+def test_places_are_within_the_file(name: str) -> None:
+    found = places(seeds()[name])
+    assert len(found) > 4 and all(0 <= r.start < r.stop <= len(seeds()[name]) for r in found.values())

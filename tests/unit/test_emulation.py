@@ -10,7 +10,7 @@ from .asm import CONDITIONS, NOPS, REGISTERS, Assembler
 from .decoding import TEXT, code_of
 
 NEAR = {
-    "call": "e812345678", "jmp": "e912345678", "jmp8": "eb12",
+    "call": "e812345678", "addr32 call": "67e812345678", "jmp": "e912345678", "jmp8": "eb12",
     **{f"j{name}": f"0f{0x80 | n:02x}12345678" for n, name in enumerate(CONDITIONS)},
     **{f"j{name}8": f"{0x70 | n:02x}12" for n, name in enumerate(CONDITIONS)},
     **{f"push {name}": f"{'41' if n > 7 else ''}{0x50 | n & 7:02x}" for n, name in enumerate(REGISTERS)},
@@ -65,7 +65,7 @@ def test_the_decoder_agrees_about_lengths(text: str, data: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(NEAR))
 def test_the_kinds_of_what_is_emulated(name: str) -> None:
-    wanted = {"call": Kind.CALL, "jmp": Kind.JUMP, "jmp8": Kind.JUMP}
+    wanted = {"call": Kind.CALL, "addr32 call": Kind.CALL, "jmp": Kind.JUMP, "jmp8": Kind.JUMP}
     asm = Assembler(TEXT)
     asm.raw(NEAR[name])
     asm.raw("c3" * 64)

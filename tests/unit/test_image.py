@@ -23,6 +23,7 @@ VALID = build().data
 def header(**fields: int) -> bytes:
     """The valid file with other values in its header's fields."""
     places = {"type": ("<H", 16), "machine": ("<H", 18), "phoff": ("<Q", 32), "shoff": ("<Q", 40), "phnum": ("<H", 56)}
+    places["shnum"] = ("<H", 60)
     data = bytearray(VALID)
     for name, value in fields.items():
         struct.pack_into(places[name][0], data, places[name][1], value)
@@ -41,6 +42,27 @@ def debug_only() -> bytes:
     return writer.build()
 
 
+def vmlinux() -> bytes:
+    """An executable at the kernel's addresses, with the kernel's own version text."""
+    writer = ElfWriter(kind=ET_EXEC)
+    writer.rodata(0xFFFFFFFF82000000, b"Linux version 6.18.0 (synthetic)\n")
+    writer.text(0xFFFFFFFF81000000, b"\xc3")
+    return writer.build()
+
+
+def overlapping() -> bytes:
+    writer = ElfWriter()
+    writer.text(0x41000, b"\xc3" * 16)
+    writer.text(0x41000, b"\x90" * 16)
+    return writer.build()
+
+
+def beyond() -> bytes:
+    writer = ElfWriter()
+    writer.text(0xFFFFFFFFFFFFF000, b"\xc3" * 0x1001)
+    return writer.build()
+
+
 MESSAGES = {
     "empty": (b"", "is empty"),
     "a script": (b"#!/bin/sh\nexec qemu-system-x86_64\n", "is not an ELF file"),
@@ -52,7 +74,16 @@ MESSAGES = {
     "an unknown machine": (header(machine=0xFEED), "is built for 65261"),
     "32 bits": (elf32(), "is built for EM_386, 32 bits"),
     "x32": (elf32(62), "is built for x86_64, 32 bits"),
-    "big endian": (VALID[:5] + b"\2" + VALID[6:], "ELF file|is built for"),
+    "big endian": (VALID[:5] + b"\2" + VALID[6:16] + b"\0\3\0\x3e" + VALID[20:], "x86_64, 64 bits, big-endian"),
+    "big endian of its own machine": (VALID[:5] + b"\2" + VALID[6:16] + b"\0\2\0\x16" + VALID[20:], "EM_S390, 64"),
+    "32 bits and big endian": (elf32()[:5] + b"\2" + elf32()[6:16] + b"\0\2\0\x14" + elf32()[20:], "EM_PPC, 32 bits"),
+    "no such class": (VALID[:4] + b"\3" + VALID[5:], "damaged ELF file: its header has no such class"),
+    "a kernel image": (b"MZ" + bytes(0x200) + b"HdrS" + bytes(99), "is a Linux kernel image"),
+    "a kernel's ELF": (vmlinux(), "is not a QEMU system emulator"),
+    "too many segments": (header(phnum=513), "has 513 program headers, and 512 are the most"),
+    "too many sections": (header(shnum=4097), "has 4097 sections, and 4096 are the most"),
+    "overlapping segments": (overlapping(), "its segments at 0x41000 and 0x41000 overlap"),
+    "a segment beyond all addresses": (beyond(), "goes beyond the end of the address space"),
     "a core file": (header(type=ET_CORE), "is a core file, not a program"),
     "an object file": (header(type=ET_REL), "is an object file or kernel module"),
     "an unknown type": (header(type=0xFE12), "not a program"),

@@ -10,6 +10,7 @@ from colotrace.phases import BOUNDARIES, MESSAGES, ROLE_PHASES, Phase, Role
 from colotrace.resolve.plan import ProbePlan
 
 from .asm import Assembler
+from .coloops import BODIES, Op, insert, where
 from .coloops import MESSAGES as BUILT
 from .coloprogram import ROOTS, Recipe, build
 from .decoding import image_of
@@ -213,3 +214,14 @@ def test_a_symbol_that_is_no_functions_start_is_refused() -> None:
     assert set(plan.roles[Role.PRIMARY].phases.values()) == {None} and not plan.roles[Role.PRIMARY].probes
     assert any(root in item.what and "no function begins" in item.reason for item in plan.unresolved)
     assert {role for role, _ in exact(plan)} == {"secondary"}
+
+
+def test_a_patch_that_reads_the_clock_between_the_steps_changes_nothing() -> None:
+    """The seed's: where it takes the time is where a phase begins."""
+    at = where(BODIES["secondary"], "ram-begin")
+    bodies = {"secondary": insert(BODIES["secondary"], at, *[Op("call", "clock_gettime")] * 2)}
+    program = build(Recipe(bodies=bodies))
+    plan = plan_of(program.data)
+    assert exact(plan) == EVERYTHING and not lies(plan, program.truth)
+    bodies = {"secondary": insert(BODIES["secondary"], at, Op("call", "qemu_event_init"))}
+    assert ("secondary", "ram") not in exact(plan_of(build(Recipe(bodies=bodies)).data))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from colotrace.binary.symbols import Symbols
+from colotrace.binary.symbols import Symbol, Symbols
 from colotrace.errors import BinaryError
 
 from .decoding import image_of
@@ -85,3 +85,47 @@ def test_a_table_cut_in_the_middle_of_a_row_is_damage() -> None:
     data[place : place + 8] = (24 * 2 + 23).to_bytes(8, "little")
     with pytest.raises(BinaryError, match="damaged"), image_of(bytes(data)):
         pass
+
+
+def test_a_name_that_ends_another_is_found_where_linkers_share_strings() -> None:
+    """.strtab has "colo_vm_start" once; "vm_start" points into it."""
+    elf = ElfWriter(dynsym=[Row("colo_vm_start", 0x1000), Row("XXXXXXX1", 0x2000)])
+    elf.text(0x41000, b"\xc3")
+    data = bytearray(elf.build())
+    with image_of(bytes(data)) as image:
+        rows, strings = image.section(".dynsym"), image.section(".dynstr")
+        assert rows and strings
+        inside = image.contents(strings).index(b"vm_start")
+    data[rows.offset + 48 : rows.offset + 52] = inside.to_bytes(4, "little")
+    with image_of(bytes(data)) as image:
+        symbols = Symbols(image)
+        assert [s.address for s in symbols.find("vm_start")] == [0x2000]
+        assert [s.address for s in symbols.find("colo_vm_start")] == [0x1000]
+        assert symbols.find("m_start") == [] and symbols.find("") == []
+
+
+def test_sources_that_contradict_each_other_are_told() -> None:
+    symbols = symbols_of([Row("moved", 0x1000), Row("same", 0x5000)], [Row("moved", 0x1010), Row("same", 0x5000)])
+    assert symbols.one("moved") is None and symbols.names_at(0x1000) == [] and symbols.names_at(0x1010) == []
+    assert symbols.conflicts == {"moved": ".symtab and .dynsym have it at different addresses"}
+    assert symbols.one("same") and symbols.names_at(0x5000) == ["same"]
+
+
+def test_statics_of_one_name_beside_the_exported_one_are_no_contradiction() -> None:
+    symbols = symbols_of([Row("twice", 0x1000)], [Row("twice", 0x1000), Row("twice", 0x2000)])
+    assert symbols.one("twice") is None and symbols.conflicts == {}
+
+
+def test_many_symbols_of_one_address() -> None:
+    symbols = symbols_of([Row(f"folded{n}", 0x1000) for n in range(100)])
+    assert symbols.names_at(0x1000) == [f"folded{n}" for n in range(100)]
+
+
+def test_symbols_that_are_added_have_their_own_source() -> None:
+    symbols = symbols_of([Row("known", 0x1000)])
+    assert symbols.find("inferred") == []
+    symbols.add([Symbol("inferred", 0x1000, 0, True, "evidence"), Symbol("known", 0x3000, 0, True, "evidence")])
+    found = symbols.one("inferred")
+    assert found and found.source == "evidence" and symbols.sources == [".dynsym", "evidence"]
+    assert symbols.one("known") is None and "known" in symbols.conflicts, "what is inferred overwrites nothing"
+    assert symbols.names_at(0x1000) == ["inferred"] and symbols.names_at(0x3000) == [], "and is not believed, either"

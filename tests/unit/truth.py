@@ -32,7 +32,8 @@ def probes_of(plan: ProbePlan, role: str) -> dict[str, tuple[int, ...]]:
     """Boundary -> the addresses that the plan would probe for it."""
     found: dict[str, list[int]] = {}
     for probe in plan.roles[Role(role)].probes:
-        found.setdefault(probe.boundary.name, []).append(probe.address)
+        for name in probe.boundary.name.split("+"):  # two boundaries at one instruction
+            found.setdefault(name, []).append(probe.address)
     return {name: tuple(sorted(addresses)) for name, addresses in found.items()}
 
 

@@ -1,0 +1,85 @@
+"""Files kept from run to run in $XDG_CACHE_HOME/colotrace, so that nobody else can put words into our mouth.
+
+colotrace runs as root, often with another user's environment. So the directories must be ours and writable by us
+alone, no symbolic link is followed below the cache's root, and files are made with mode 0600 under another name and
+then renamed. Where that cannot be had, there is no cache.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def cache_root() -> str | None:
+    """The directory that caches belong in (XDG Base Directory Specification); None if the environment names none."""
+    root = os.environ.get("XDG_CACHE_HOME", "")
+    if not os.path.isabs(root):  # the specification: relative paths are to be ignored
+        home = os.environ.get("HOME", "")
+        root = os.path.join(home, ".cache") if os.path.isabs(home) else ""
+    return root or None
+
+
+@contextlib.contextmanager
+def cache_directory(*names: str) -> Iterator[int | None]:
+    """A descriptor of the directory colotrace/NAMES... in the cache, made if need be; None if it cannot be trusted."""
+    root = cache_root()
+    with contextlib.ExitStack() as stack:
+        try:
+            if root is None:
+                raise OSError
+            os.makedirs(root, mode=0o700, exist_ok=True)
+            directory = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            stack.callback(os.close, directory)
+            for name in ("colotrace", *names):
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(name, 0o700, dir_fd=directory)
+                directory = os.open(name, _DIRECTORY, dir_fd=directory)
+                stack.callback(os.close, directory)
+                _check_ours(directory)
+        except OSError:
+            directory = -1
+        yield None if directory < 0 else directory
+
+
+def has_file(directory: int, name: str) -> bool:
+    """Whether a regular file of ours is there."""
+    return read_file(directory, name, 0) is not None
+
+
+def read_file(directory: int, name: str, most: int) -> bytes | None:
+    """The first `most` bytes of a file, if it is there, regular, and ours."""
+    try:
+        descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
+        with os.fdopen(descriptor, "rb") as file:
+            _check_ours(descriptor)
+            return file.read(most) if stat.S_ISREG(os.fstat(descriptor).st_mode) else None
+    except OSError:
+        return None
+
+
+@contextlib.contextmanager
+def new_file(directory: int, name: str) -> Iterator[int]:
+    """A descriptor to write a file by; when the block ends without an exception, the file has its name, all at once."""
+    unfinished, flags = f".{secrets.token_hex(8)}", os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    file = os.open(unfinished, flags, 0o600, dir_fd=directory)
+    try:
+        yield file
+        os.rename(unfinished, name, src_dir_fd=directory, dst_dir_fd=directory)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(unfinished, dir_fd=directory)
+        raise
+    finally:
+        os.close(file)
+
+
+def _check_ours(descriptor: int) -> None:
+    facts = os.fstat(descriptor)
+    if facts.st_uid != os.geteuid() or facts.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise OSError("not ours alone")

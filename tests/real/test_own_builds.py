@@ -1,0 +1,42 @@
+"""QEMUs whose colo.c was compiled in other ways, with helpers out of line or dissolved: whole plans, and QMP agrees."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from colo_lab.pair import ColoPair
+from own_qemu import own_qemu
+from witness import hold_against_qmp
+
+from colotrace.phases import ROLE_PHASES, Role
+from colotrace.resolve.plan import Quality
+from colotrace.resolve.resolver import resolve
+
+BUILDS = (
+    ("gcc", "-O0"), ("gcc", "-O1"), ("gcc", "-O3"), ("gcc", "-O2", "-fno-inline", "-fuse-ld=lld"),
+    ("gcc", "-O2", "-fcf-protection=full", "-fno-plt"), ("clang", "-O0"), ("clang", "-O2", "-fuse-ld=lld"),
+    ("clang", "-O3"), ("clang", "-Os"),
+)  # fmt: skip
+LIVE = (("gcc", "-O0"), ("clang", "-O2", "-fuse-ld=lld"))
+
+
+@pytest.mark.parametrize("build", BUILDS, ids=" ".join)
+def test_every_phase_is_exact(build: tuple[str, ...]) -> None:
+    plan = resolve(own_qemu(*build))
+    assert plan.unresolved == () and plan.ram_counters.known
+    for role in Role:
+        assert plan.roles[role].phases == dict.fromkeys(ROLE_PHASES[role], Quality.EXACT)
+
+
+def test_an_end_merged_with_paths_of_errors_is_said() -> None:
+    """gcc -Os leaves no instruction of its own behind the sending of LOADED."""
+    plan = resolve(own_qemu("gcc", "-Os"))
+    phases = plan.roles[Role.SECONDARY].phases
+    assert [phase.value for phase, quality in phases.items() if quality is not Quality.EXACT] == ["load"]
+    assert [item.what for item in plan.unresolved] == ["transaction-end: next-branch"]
+
+
+@pytest.mark.parametrize("build", LIVE, ids=" ".join)
+def test_a_pair_is_timed(build: tuple[str, ...], make_pair: Callable[..., ColoPair]) -> None:
+    hold_against_qmp(make_pair(qemu=str(own_qemu(*build)), dirty_mib=8, delay_ms=100), 30)

@@ -1,0 +1,146 @@
+"""Damaged ELF files of every kind that colotrace reads from: seeds, where they can be hurt, and what must hold then.
+
+Shared by the tests, which take a bounded time, and by scripts/fuzz_elf, which takes as long as it is given.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import resource
+import signal
+import struct
+from collections.abc import Callable, Iterator
+from functools import cache
+from types import FrameType
+
+from colotrace.errors import ColotraceError
+from colotrace.resolve.nameoptions import NameOptions
+from colotrace.resolve.plan import ProbePlan
+from colotrace.resolve.resolver import resolve
+
+from .coloprogram import VERSION_TEXT, Recipe, build
+from .decoding import image_of
+from .elfwriter import file_of
+from .evidenceprogram import FUNCTIONS, built
+from .nameless import debug_file, link_to, minidebug, nameless, with_section
+
+SECONDS, MEMORY_MIB = 5.0, 256
+WORDS = (0, 1, 2, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 1 << 62, (1 << 63) - 1, -1)
+NOWHERE = "/nonexistent"
+
+
+@cache
+def seeds() -> dict[str, bytes]:
+    """Name -> a file that is read to the end: each has its names from another source."""
+    stripped = nameless(seed=2)
+    name = "colo_send_message"
+    evidence = built({name: (f"probe {name}", *FUNCTIONS[name]), "version": ("text " + VERSION_TEXT, "number 1")})
+    return {
+        "dynsym": build(Recipe(seed=3)).data,
+        "gnu hash": build(Recipe(seed=3, dynamic="gnu", section_headers=False)).data,
+        "sysv hash": build(Recipe(seed=3, dynamic="sysv", section_headers=False)).data,
+        "minidebuginfo": with_section(stripped.data, ".gnu_debugdata", minidebug(debug_file(stripped))),
+        "debuglink": with_section(stripped.data, ".gnu_debuglink", link_to("x.debug", b"")),
+        "evidence": evidence.data,
+    }
+
+
+@cache
+def debug_seed() -> tuple[bytes, bytes]:
+    """A file without names, and its debug file, which is the one to be hurt."""
+    program = nameless(seed=2)
+    return program.data, debug_file(program)
+
+
+@cache
+def places(data: bytes) -> dict[str, range]:
+    """The parts of a file that mean something, by name."""
+    found = {"header": range(64), "program headers": range(64, 64 + 56 * struct.unpack_from("<H", data, 56)[0])}
+    table, count = struct.unpack_from("<Q", data, 40)[0], struct.unpack_from("<H", data, 60)[0]
+    if count:
+        found["section headers"] = range(table, table + 64 * count)
+    with image_of(data) as image:
+        for n, segment in enumerate(image.segments):
+            if segment.file_size:
+                found[f"segment {n}"] = range(segment.offset, segment.offset + segment.file_size)
+        for section in image.sections:
+            if section.size and section.in_file and section.offset:
+                found[section.name] = range(section.offset, section.offset + section.size)
+    return found
+
+
+def hurt(data: bytes, dice: random.Random) -> bytes:
+    """The file with a few changes: bytes, words that are often mishandled, cuts, and parts in the place of others."""
+    out = bytearray(data)
+    regions = list(places(data).values())
+    for _ in range(dice.randint(1, 6)):
+        region = dice.choice(regions)
+        at = min(dice.choice(region), len(out) - 1)
+        kind = dice.randrange(10)
+        if kind < 4:
+            out[at] = dice.randrange(256)
+        elif kind < 8:
+            size = dice.choice((1, 2, 4, 8))
+            at -= at % size
+            word = dice.choice(WORDS) + dice.choice((0, 0, 1, -1)) & (1 << 8 * size) - 1
+            out[at : at + size] = word.to_bytes(size, "little")
+        elif kind == 8:
+            other = dice.choice(dice.choice(regions))
+            size = dice.choice((8, 24, 64, 200))
+            out[at : at + size] = data[other : other + size]
+        else:
+            del out[dice.randrange(len(out)) :]
+            break
+    return bytes(out)
+
+
+@contextlib.contextmanager
+def memory_bound(mib: int) -> Iterator[None]:
+    """MemoryError for whoever takes more than that, on top of what is taken now."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    with open("/proc/self/statm") as file:
+        taken = int(file.read().split()[0]) * os.sysconf("SC_PAGESIZE")
+    resource.setrlimit(resource.RLIMIT_AS, (taken + (mib << 20), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+@contextlib.contextmanager
+def cpu_bound(seconds: float) -> Iterator[None]:
+    """AssertionError for what computes longer; other load on the machine does not count."""
+
+    def late(_number: int, _frame: FrameType | None) -> None:
+        raise AssertionError(f"not done after {seconds} s of computing")
+
+    before = signal.signal(signal.SIGPROF, late)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
+
+
+def _answer(work: Callable[[], ProbePlan]) -> ProbePlan | ColotraceError:
+    with cpu_bound(SECONDS), memory_bound(MEMORY_MIB):
+        try:
+            return work()
+        except ColotraceError as error:
+            assert str(error) and error.exit_code in (4, 5)
+            return error
+
+
+def survives(data: bytes) -> ProbePlan | ColotraceError:
+    """The plan, or an error for people; AssertionError, or whatever else is raised, where it is neither, or is late."""
+    with file_of(data) as path:
+        return _answer(lambda: resolve(path, "qemu", NameOptions(debug_root=NOWHERE)))
+
+
+def survives_debug(debug: bytes) -> ProbePlan | ColotraceError:
+    """Likewise, for a damaged debug file of a file that is whole."""
+    with file_of(debug_seed()[0]) as path, file_of(debug) as other:
+        return _answer(lambda: resolve(path, "qemu", NameOptions(other, debug_root=NOWHERE)))
