@@ -70,9 +70,10 @@ def server(folder: Path, serve: Callable[[socket.socket], None]) -> Iterator[str
         listener.listen(1)
 
         def work() -> None:
-            connection, _ = listener.accept()
-            with connection, contextlib.suppress(OSError, ValueError):
-                serve(connection)
+            with contextlib.suppress(OSError, ValueError):
+                connection, _ = listener.accept()
+                with connection:
+                    serve(connection)
 
         thread = threading.Thread(target=work, daemon=True)
         thread.start()
