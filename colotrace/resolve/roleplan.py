@@ -39,10 +39,13 @@ def plan_role(
     ]
     left_out = {item.what for item in unworthy}
     places = [(BOUNDARIES[role][name], site) for name, site in found.items() if name not in left_out]
-    for call in function.calls:
-        if calls_any(call, (COLO_EXIT,)):
-            site = Site(call, f"call of {COLO_EXIT}; mode and reason are its arguments")
-            places.append((BOUNDARIES[role]["colo-exit"], site))
+    leaving = [call for call in function.calls if calls_any(call, (COLO_EXIT,))]
+    for call in leaving:
+        site = Site(call, f"call of {COLO_EXIT}; mode and reason are its arguments")
+        places.append((BOUNDARIES[role]["colo-exit"], site))
+    if not leaving:
+        reason = f"no such call in {skeleton.root} or its helpers: that COLO ends there, as by a failover, is not heard"
+        unworthy.append(Unresolved(role, f"colo-exit: call of {COLO_EXIT}", reason))
     order = list(BOUNDARIES[role])
     places.sort(key=lambda place: (order.index(place[0].name), place[1].instruction.address))
     probes = tuple(
