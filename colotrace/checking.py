@@ -23,9 +23,9 @@ from colotrace.crosscheck.windows import Window
 from colotrace.errors import NothingSeenError, QmpError
 from colotrace.phases import Phase, Role
 from colotrace.qmp.client import QmpConnection
+from colotrace.qmp.schema import INFO_CHECKPOINT, RESET_CHECKPOINT, is_patched
 from colotrace.session import Session
 
-INFO, RESET = "info_checkpoint", "reset_checkpoint"
 MOST_WINDOWS = 25
 SETTLE_S = 0.005
 """The patch adds the wait's time after the wait and before the first boundary of a transaction: if none has come so
@@ -67,11 +67,9 @@ def open_patched(path: str, pid: int) -> QmpConnection:
     """A connection to a QEMU that has the patch. Raises QmpError if it has not, without calling the command."""
     qmp = QmpConnection(path, pid)
     try:
-        commands = qmp.execute("query-commands")
-        listed = commands if isinstance(commands, list) else []
-        if not any(isinstance(one, dict) and one.get("name") == INFO for one in listed):
+        if not is_patched(qmp.execute("query-commands")):
             raise QmpError(
-                f"the QEMU behind {path} has no {INFO} command: it is not patched",
+                f"the QEMU behind {path} has no {INFO_CHECKPOINT} command: it is not patched",
                 "colotrace info-checkpoint prints the same object, and colotrace qmp-bridge adds the command.",
             )
     except BaseException:
@@ -103,7 +101,6 @@ class Checker:
         self._notes: list[str] = []
         self._reset: Reset | None = None
         self._exited = False
-        self._totals_at: CheckpointTotals | None = None
 
     def run(self, checkpoints: int, *, reset: bool = False) -> None:
         """Takes readings until that many checkpoints lie between the first and the last, or the session or COLO ends.
@@ -197,7 +194,7 @@ class Checker:
                 return
         if checkpoints == 1:
             raise NothingSeenError(
-                f"no checkpoint completed, so {INFO} was not called",
+                f"no checkpoint completed, so {INFO_CHECKPOINT} was not called",
                 "Before the first checkpoint a patch that divides by tot_num kills QEMU. Is COLO running?",
             )
 
@@ -226,7 +223,7 @@ class Checker:
                 return pair[1], after
         self._must_be_watched()
         raise NothingSeenError(
-            f"no moment between two checkpoints was long enough to ask {INFO} in",
+            f"no moment between two checkpoints was long enough to ask {INFO_CHECKPOINT} in",
             "A longer x-checkpoint-delay gives it one.",
         )
 
@@ -236,18 +233,22 @@ class Checker:
             self._pump(max(1, round((until - time.monotonic()) * 1000)))
 
     def _ask(self) -> Reading:
-        answer = self._qmp.execute(INFO)
+        answer = self._qmp.execute(INFO_CHECKPOINT)
         try:
             return parse_reading(answer)
         except ValueError as error:
-            raise QmpError(f"{self._qmp.path} answered {INFO} with something else: none of its fields") from error
+            raise QmpError(
+                f"{self._qmp.path} answered {INFO_CHECKPOINT} with something else: none of its fields"
+            ) from error
 
     def _try_reset(self) -> None:
         before, _ = self._read_quietly()
         if (before.num or 0) < RESET_AFTER:
-            self._notes.append(f"{RESET} was not tried: it takes {RESET_AFTER} checkpoints to see what it leaves")
+            self._notes.append(
+                f"{RESET_CHECKPOINT} was not tried: it takes {RESET_AFTER} checkpoints to see what it leaves"
+            )
             return
-        self._qmp.execute(RESET)
+        self._qmp.execute(RESET_CHECKPOINT)
         # From now on tot_num may be 0, and asking would be fatal, until a checkpoint has been counted that was not yet
         # when QEMU cleared it. One that ends now may have been; the next one was not.
         cleared = self._totals()
@@ -255,7 +256,7 @@ class Checker:
         self._wait_for(cleared.checkpoints + 2)
         now = self._totals()
         if now is None or now.checkpoints < cleared.checkpoints + 2:
-            self._notes.append(f"{RESET} was called, and too few checkpoints came after it to ask again")
+            self._notes.append(f"{RESET_CHECKPOINT} was called, and too few checkpoints came after it to ask again")
             return
         after, later = self._read_quietly()
         self._reset = Reset(before, after, later.since(cleared))

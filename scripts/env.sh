@@ -26,6 +26,15 @@ colotrace_quiet() {
     rm -f "$log"
 }
 
+# Prints the base URI of the mirror that apt has for Debian 12.
+colotrace_mirror() {
+    local base
+    base=$(apt-get indextargets --format '$(REPO_URI) $(RELEASE) $(COMPONENT)' 'Created-By: Packages' |
+        awk '$2 == "bookworm" && $3 == "main" { print $1; exit }')
+    [ -n "$base" ] || { colotrace_say "apt knows no mirror of bookworm; run apt-get update as root first"; return 1; }
+    printf '%s\n' "$base"
+}
+
 colotrace_missing_packages() {
     local package
     for package in $COLOTRACE_PACKAGES; do

@@ -14,7 +14,7 @@ from colotrace.checkpoint import Checkpoint, Event, Note
 from colotrace.cli import hush, lines
 from colotrace.cli.armed import ARMED_FILE, ArmedFile
 from colotrace.cli.live import LiveView
-from colotrace.cli.options import QMP, SEED_COMPATIBLE, name_options, names_asked_for, pids_given
+from colotrace.cli.options import DURATION, QMP, SEED_COMPATIBLE, name_options, names_asked_for, pids_given
 from colotrace.cli.series import RoleSeries
 from colotrace.cli.stopping import Stopper
 from colotrace.cli.tables import summary_view, title
@@ -41,7 +41,7 @@ _NOTES_KEPT = 50
 @click.option(
     "--checkpoints", "-n", type=click.IntRange(1), metavar="N", help="Stop after N completed ones per process."
 )
-@click.option("--duration", "-d", type=click.FloatRange(0, min_open=True), metavar="S", help="Stop after S seconds.")
+@DURATION
 @click.option("--output", "-o", metavar="FILE", type=click.Path(), help="Write the JSON lines to FILE as well.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON lines: attached, checkpoint, note, summary.")
 @names_asked_for

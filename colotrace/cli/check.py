@@ -11,6 +11,7 @@ from colotrace.checking import Checker, CheckResult, open_patched
 from colotrace.checkpoint import Checkpoint, Event
 from colotrace.cli import lines
 from colotrace.cli.armed import ARMED_FILE, ArmedFile
+from colotrace.cli.options import DURATION, ONE_PID
 from colotrace.cli.series import RoleSeries
 from colotrace.cli.stopping import Stopper
 from colotrace.cli.tables import summary_view, title
@@ -18,7 +19,7 @@ from colotrace.cli.verdicts import check_table, cost_line, findings_view, reason
 from colotrace.errors import ColotraceError, NothingSeenError
 from colotrace.kernel.cost import measure_probe_cost
 from colotrace.phases import Role
-from colotrace.session import Session, attach
+from colotrace.session import attach
 from colotrace.summary import TargetSummary
 from colotrace.target.discovery import only_qemu
 from colotrace.text import printable
@@ -35,16 +36,14 @@ Examples:
 
 
 @click.command("check", epilog=_EPILOG)
-@click.option(
-    "--pid", "-p", type=click.IntRange(1), metavar="PID", help="The QEMU's process. Default: the only QEMU here."
-)
+@ONE_PID
 @click.option(
     "--qmp", metavar="SOCKET", type=click.Path(), required=True, help="Its QMP socket; nobody else may be using it."
 )
 @click.option(
     "--checkpoints", "-n", type=click.IntRange(1), default=50, show_default=True, metavar="N", help="Over how many."
 )
-@click.option("--duration", "-d", type=click.FloatRange(0, min_open=True), metavar="S", help="Stop after S seconds.")
+@DURATION
 @click.option(
     "--reset", is_flag=True,
     help="At the end call reset_checkpoint and see what it leaves. The patch's figures so far are gone then.",
@@ -68,23 +67,24 @@ def command(
     """
     armed = ArmedFile(armed_file)
     pid = pid or only_qemu()
-    open_patched(qmp, pid).close()  # better known before the run
-    _say("measuring what a probe costs on this machine")
-    cost = measure_probe_cost()
-    with Stopper(duration) as stopper, attach(pid) as session, open_patched(qmp, pid) as connection:
-        stopper.watch(session)
-        run = _Progress(session, checkpoints)
-        checker = Checker(session, connection, cost, run.take)
-        _say(f"{title(session.targets[0].name, pid)}: {len(session.targets[0].probes)} probes armed; {cost_line(cost)}")
-        armed.create()
-        trouble: ColotraceError | None = None
-        try:
-            checker.run(checkpoints, reset=reset)
-        except ColotraceError as error:
-            trouble = error  # what was traced is still reported
-        result = checker.result()
-        session.detach()
-        summary = session.summaries()[0]
+    with open_patched(qmp, pid) as connection:
+        _say("measuring what a probe costs on this machine")
+        cost = measure_probe_cost()
+        with Stopper(duration) as stopper, attach(pid) as session:
+            stopper.watch(session)
+            run = _Progress(checkpoints)
+            checker = Checker(session, connection, cost, run.take)
+            target = session.targets[0]
+            _say(f"{title(target.name, pid)}: {len(target.probes)} probes armed; {cost_line(cost)}")
+            armed.create()
+            trouble: ColotraceError | None = None
+            try:
+                checker.run(checkpoints, reset=reset)
+            except ColotraceError as error:
+                trouble = error  # what was traced is still reported
+            result = checker.result()
+            session.detach()
+            summary = session.summaries()[0]
     _report(result, summary, run, as_json, trouble)
     if trouble and not (stopper.interrupted and isinstance(trouble, NothingSeenError)):
         raise trouble
@@ -97,7 +97,7 @@ def command(
 class _Progress:
     """Notes as they come, and on a terminal how many checkpoints there have been."""
 
-    def __init__(self, session: Session, wanted: int) -> None:
+    def __init__(self, wanted: int) -> None:
         self._wanted, self._done = wanted + 1, 0
         self.series: dict[tuple[int, Role], RoleSeries] = {}
 

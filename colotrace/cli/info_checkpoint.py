@@ -7,7 +7,7 @@ import json
 import click
 
 from colotrace.checkpoint import Checkpoint
-from colotrace.cli.options import QMP, SEED_COMPATIBLE
+from colotrace.cli.options import ONE_PID, QMP, SEED_COMPATIBLE
 from colotrace.cli.stopping import Stopper
 from colotrace.errors import NothingSeenError
 from colotrace.qmp.client import query_migrate
@@ -23,9 +23,7 @@ Examples:
 
 
 @click.command("info-checkpoint", epilog=_EPILOG)
-@click.option(
-    "--pid", "-p", type=click.IntRange(1), metavar="PID", help="The QEMU's process. Default: the only QEMU here."
-)
+@ONE_PID
 @click.option(
     "--checkpoints", "-n", type=click.IntRange(1), default=10, show_default=True, metavar="N", help="Over how many."
 )

@@ -13,6 +13,12 @@ PIDS = click.option(
     "--pid", "-p", "pids", type=click.IntRange(1), multiple=True, metavar="PID",
     help="A QEMU's process; may be given several times, and further pids may follow it. Default: the only QEMU here.",
 )  # fmt: skip
+ONE_PID = click.option(
+    "--pid", "-p", type=click.IntRange(1), metavar="PID", help="The QEMU's process. Default: the only QEMU here."
+)
+DURATION = click.option(
+    "--duration", "-d", type=click.FloatRange(0, min_open=True), metavar="S", help="Stop after S seconds."
+)
 MORE_PIDS = click.argument("more_pids", nargs=-1, type=click.IntRange(1), metavar="[PID]...")
 QMP = click.option(
     "--qmp", metavar="SOCKET", type=click.Path(),

@@ -9,7 +9,7 @@ import click
 
 from colotrace.checkpoint import Checkpoint, Event
 from colotrace.cli import hush, lines
-from colotrace.cli.options import SEED_COMPATIBLE
+from colotrace.cli.options import ONE_PID, SEED_COMPATIBLE
 from colotrace.cli.tables import title
 from colotrace.target.discovery import only_qemu
 from colotrace.text import printable
@@ -27,9 +27,7 @@ _CLIENTS = ("client-came", "client-left")
 
 
 @click.command("qmp-bridge", epilog=_EPILOG)
-@click.option(
-    "--pid", "-p", type=click.IntRange(1), metavar="PID", help="The QEMU's process. Default: the only QEMU here."
-)
+@ONE_PID
 @click.option(
     "--qmp", required=True, metavar="SOCKET", type=click.Path(),
     help="A QMP socket of that QEMU that nobody else uses.",

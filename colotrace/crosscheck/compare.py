@@ -120,12 +120,12 @@ def _compare_sums(field: Field, even: Sequence[Window], tolerance: int) -> Field
     checkpoints = sum(window.kernel.checkpoints for window in even)
     if not even:
         return FieldCheck(field, Verdict.NOT_COMPARED, 0, reason="no stretch in which both count the same checkpoints")
-    patch, kernel = patch_over(even, taken_as(field.name)), kernel_over(even, field.kernel_total)
     held = hold(even, taken_as(field.name), field.kernel_total, tolerance)
     if held is None:
+        patch, kernel = patch_over(even, taken_as(field.name)), kernel_over(even, field.kernel_total)
         reason = "the answer has no such number" if patch is None else "the kernel has not seen it in each checkpoint"
         return FieldCheck(field, Verdict.NOT_COMPARED, checkpoints, patch, kernel, reason=reason)
     verdict = Verdict.DIFFERS if held.differs else Verdict.DISTURBED if held.side else Verdict.AGREES
     if verdict is Verdict.AGREES and 0 < held.kernel <= held.tolerance + held.patch.error:
         verdict = Verdict.TOO_SHORT
-    return FieldCheck(field, verdict, checkpoints, patch, kernel, tolerance * checkpoints)
+    return FieldCheck(field, verdict, checkpoints, held.patch, held.kernel, held.tolerance)

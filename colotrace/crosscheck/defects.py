@@ -167,6 +167,7 @@ def _units(evidence: Evidence) -> Iterator[Finding]:
         if not sharp:
             continue
         evidence.take(*fits)
+        evidence.expected.update(dict.fromkeys(fits, lambda _totals: None))
         check = evidence.checks[sharp[0]]
         assert check.patch and check.kernel is not None
         yield finding(
@@ -179,8 +180,6 @@ def _units(evidence: Evidence) -> Iterator[Finding]:
             factor=factor,
             divisor=divisor,
         )
-        for name in fits:
-            evidence.expected[name] = lambda _totals: None
         return
 
 

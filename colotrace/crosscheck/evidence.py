@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from colotrace.checkpoint import CheckpointTotals
 from colotrace.crosscheck.compare import FieldCheck, Verdict
 from colotrace.crosscheck.fields import FIELDS, Kind
-from colotrace.crosscheck.interval import Interval
 from colotrace.crosscheck.reading import Reading
 from colotrace.crosscheck.windows import Held, KernelSum, PatchSum, Window, comparable, hold
 from colotrace.phases import Role
@@ -36,8 +35,8 @@ class Evidence:
     reset: Reset | None = None
     pairs: Sequence[tuple[Reading, Reading]] = ()
     """Two answers each, to questions asked one after the other while no transaction was in flight."""
-    left: set[str] = field(default_factory=set)
-    expected: dict[str, KernelSum] = field(default_factory=dict)
+    left: set[str] = field(init=False)
+    expected: dict[str, KernelSum] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         self.left = {name for name, check in self.checks.items() if check.verdict is Verdict.DIFFERS}
@@ -90,4 +89,4 @@ class Evidence:
             return None
         patch, kernel = check.patch.times(factor), check.kernel * divisor
         side = 0 if abs(patch.distance(kernel)) <= kernel // 10 + factor else 1
-        return Held(Interval(patch.low, patch.high), kernel, check.tolerance, side, (side,))
+        return Held(patch, kernel, check.tolerance, side, (side,))

@@ -14,7 +14,7 @@ from qemu.qmp import Message
 
 from colotrace.errors import ColotraceError, QmpError, TargetError
 from colotrace.qmp.downstream import BACKLOG_LIMIT_BYTES, ClientSession
-from colotrace.qmp.listener import peer_pid
+from colotrace.qmp.peer import peer_pid
 from colotrace.qmp.recorder import Recorder
 from colotrace.qmp.requests import OOB, RequestError, arguments_of, error_reply, return_reply
 from colotrace.qmp.schema import COMMANDS, INFO_CHECKPOINT, QEMU_GONE, with_commands, with_schema

@@ -15,8 +15,8 @@ from colotrace.errors import ColotraceError
 from colotrace.qmp.bridge import Bridge, Counts
 from colotrace.qmp.listener import Listener, check_path
 from colotrace.qmp.recorder import TRACING_FAILED, KernelRecorder
-from colotrace.qmp.schema import COMMANDS, INFO_CHECKPOINT
-from colotrace.qmp.upstream import Upstream, open_upstream
+from colotrace.qmp.schema import COMMANDS, is_patched
+from colotrace.qmp.upstream import open_upstream
 from colotrace.session import Session, attach
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -72,10 +72,10 @@ async def _run(settings: Settings, reporter: Reporter) -> Outcome:
         check_path(settings.listen)
         upstream = await open_upstream(settings.qmp, settings.pid)
         try:
-            is_patched = await _is_patched(upstream)
+            answers_itself = is_patched(await upstream.ask("query-commands"))
             if stop.is_set():
                 return Outcome(Counts(), None, None)
-            if settings.override or not is_patched:
+            if settings.override or not answers_itself:
                 async with _armed(settings, reporter) as (recorder, session):
                     bridge = Bridge(upstream, settings.pid, recorder, reporter.tell)
                     error = await _serve(bridge, settings, reporter, stop)
@@ -104,11 +104,6 @@ async def _serve(bridge: Bridge, settings: Settings, reporter: Reporter, stop: a
         except ColotraceError as error:
             return error
     return None
-
-
-async def _is_patched(upstream: Upstream) -> bool:
-    commands = await upstream.ask("query-commands")
-    return isinstance(commands, list) and any(one.get("name") == INFO_CHECKPOINT for one in commands)
 
 
 @contextlib.asynccontextmanager

@@ -8,7 +8,6 @@ import fcntl
 import os
 import socket
 import stat
-import struct
 import time
 from collections.abc import Iterator
 
@@ -20,7 +19,6 @@ _MAX_PATH_BYTES = 107 - len(_UNTIL_IT_LISTENS)
 """sun_path without its final NUL, unix(7)."""
 _BACKLOG = 16
 _LOCK_S = 1.0
-_UCRED = struct.Struct("3i")
 _REMEDY = "Choose another --listen."
 
 
@@ -104,11 +102,6 @@ def check_path(path: str) -> None:
         raise OutputError(f"cannot listen on {path}: there is a file", _REMEDY)
     if not _is_stale(path):
         raise OutputError(f"cannot listen on {path}: it is a socket in use", _REMEDY)
-
-
-def peer_pid(connection: socket.socket) -> int:
-    """The process that has connected, as SO_PEERCRED tells; 0 if it is outside this pid namespace."""
-    return int(_UCRED.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))[0])
 
 
 @contextlib.contextmanager

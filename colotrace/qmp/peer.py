@@ -42,9 +42,17 @@ def connect(path: str, pid: int | None, timeout_s: float) -> socket.socket:
     return connection
 
 
+def peer_pid(connection: socket.socket) -> int:
+    """The process at the other end, as SO_PEERCRED tells: the one that listens, or that has connected.
+
+    0 if it is outside this pid namespace.
+    """
+    return int(_UCRED.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))[0])
+
+
 def _check_owner(connection: socket.socket, path: str, pid: int) -> None:
     """Whether `pid` serves the socket: it listens, or holds a descriptor of it that its starter has passed on."""
-    listener = _UCRED.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))[0]
+    listener = peer_pid(connection)
     if listener == pid or _holds(pid, connection.getpeername()):
         return
     if listener == 0:

@@ -23,6 +23,12 @@ Entity = dict[str, Any]
 """A SchemaInfo, or a CommandInfo."""
 
 
+def is_patched(commands: object) -> bool:
+    """Whether query-commands' answer has info_checkpoint, and QEMU so the patch."""
+    listed = commands if isinstance(commands, list) else []
+    return any(isinstance(one, dict) and one.get("name") == INFO_CHECKPOINT for one in listed)
+
+
 def with_commands(commands: Sequence[Entity]) -> list[Entity]:
     """query-commands' answer with ours in it, once."""
     return [*(one for one in commands if one["name"] not in COMMANDS), *({"name": name} for name in COMMANDS)]

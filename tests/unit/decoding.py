@@ -44,16 +44,24 @@ def code_of(asm: Assembler, named: Iterable[str] = (), elf: ElfWriter | None = N
 
 
 @contextlib.contextmanager
-def deadline(seconds: float) -> Iterator[None]:
-    """Fails what takes longer."""
-
+def _limit(seconds: float, timer: int, number: signal.Signals, words: str) -> Iterator[None]:
     def late(_number: int, _frame: FrameType | None) -> None:
-        raise AssertionError(f"not done after {seconds} s")
+        raise AssertionError(words)
 
-    before = signal.signal(signal.SIGALRM, late)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    before = signal.signal(number, late)
+    signal.setitimer(timer, seconds)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(timer, 0)
+        signal.signal(number, before)
+
+
+def deadline(seconds: float) -> contextlib.AbstractContextManager[None]:
+    """Fails what takes longer."""
+    return _limit(seconds, signal.ITIMER_REAL, signal.SIGALRM, f"not done after {seconds} s")
+
+
+def cpu_bound(seconds: float) -> contextlib.AbstractContextManager[None]:
+    """Fails what computes longer; other load on the machine does not count."""
+    return _limit(seconds, signal.ITIMER_PROF, signal.SIGPROF, f"not done after {seconds} s of computing")

@@ -9,11 +9,9 @@ import contextlib
 import os
 import random
 import resource
-import signal
 import struct
 from collections.abc import Callable, Iterator
 from functools import cache
-from types import FrameType
 
 from colotrace.errors import ColotraceError
 from colotrace.resolve.nameoptions import NameOptions
@@ -21,7 +19,7 @@ from colotrace.resolve.plan import ProbePlan
 from colotrace.resolve.resolver import resolve
 
 from .coloprogram import VERSION_TEXT, Recipe, build
-from .decoding import image_of
+from .decoding import cpu_bound, image_of
 from .elfwriter import file_of
 from .evidenceprogram import FUNCTIONS, built
 from .nameless import debug_file, link_to, minidebug, nameless, with_section
@@ -107,22 +105,6 @@ def memory_bound(mib: int) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
-
-
-@contextlib.contextmanager
-def cpu_bound(seconds: float) -> Iterator[None]:
-    """AssertionError for what computes longer; other load on the machine does not count."""
-
-    def late(_number: int, _frame: FrameType | None) -> None:
-        raise AssertionError(f"not done after {seconds} s of computing")
-
-    before = signal.signal(signal.SIGPROF, late)
-    signal.setitimer(signal.ITIMER_PROF, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_PROF, 0)
-        signal.signal(signal.SIGPROF, before)
 
 
 def _answer(work: Callable[[], ProbePlan]) -> ProbePlan | ColotraceError:

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from colotrace.errors import OutputError
 from colotrace.qmp.framing import MAX_NESTING, MalformedError, MessageSplitter, decode
-from colotrace.qmp.listener import Listener, check_path, peer_pid
+from colotrace.qmp.listener import Listener, check_path
+from colotrace.qmp.peer import peer_pid
 
 from .fakeqemu import short_directory
 
