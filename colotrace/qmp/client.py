@@ -21,12 +21,12 @@ class QmpConnection:
     """
 
     def __init__(self, path: str, pid: int | None = None, timeout_s: float = TIMEOUT_S) -> None:
-        from qemu.qmp import QMPClient
+        from colotrace.qmp.monitor import MonitorClient
 
         logging.getLogger("qemu.qmp").setLevel(logging.CRITICAL)  # its warnings repeat what the exception says
         self.path = path
         self._timeout_s = timeout_s
-        self._client = QMPClient("colotrace")
+        self._client = MonitorClient("colotrace")
         self._client.events.event_filter = lambda _event: False  # nobody listens: they would pile up
         self._runner = asyncio.Runner()
         try:

@@ -7,11 +7,12 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from qemu.qmp import Message, QMPClient, QMPError, Runstate
+from qemu.qmp import Message, QMPError, Runstate
 
 from colotrace.errors import QmpError, QmpRefusal
 from colotrace.qmp.framing import MAX_MESSAGE_BYTES
 from colotrace.qmp.hangup import hang_up
+from colotrace.qmp.monitor import MonitorClient
 from colotrace.qmp.peer import connect
 from colotrace.qmp.requests import OOB, error_reply
 
@@ -33,7 +34,7 @@ class _Waiting:
     done: asyncio.Future[None]
 
 
-class Upstream(QMPClient):
+class Upstream(MonitorClient):
     """qemu.qmp's client, with replies handed on as they are and in their order among the events."""
 
     def __init__(self, path: str, timeout_s: float = TIMEOUT_S) -> None:

@@ -139,9 +139,9 @@ class QmpWitness:
         return [when for event, when in self.events if event == name]
 
     async def _listen(self) -> None:
-        from qemu.qmp import QMPClient
+        from colotrace.qmp.monitor import MonitorClient
 
-        client = QMPClient("witness")
+        client = MonitorClient("witness")
 
         def note(event: Any) -> bool:
             stamp = event["timestamp"]

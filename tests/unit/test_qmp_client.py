@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -16,6 +17,7 @@ import pytest
 from colotrace.checking import open_patched
 from colotrace.errors import QmpError, QmpRefusal
 from colotrace.qmp.client import QmpConnection, query_migrate
+from colotrace.qmp.upstream import open_upstream
 
 GREETING = b'{"QMP": {"version": {"qemu": {"major": 7, "minor": 2, "micro": 0}}, "capabilities": []}}\r\n'
 LIMIT_S = 0.5
@@ -107,6 +109,36 @@ def test_a_monitor_that_dies(tmp_path: Path) -> None:
         pytest.raises(QmpError, match="cannot talk QMP"),
     ):
         qmp.execute("query-status")
+
+
+EVENT = b'{"timestamp": {"seconds": 1, "microseconds": 2}, "event": "STOP"}\r\n'
+
+
+def greets_with_events(connection: socket.socket) -> None:
+    """As a QEMU in COLO may: it is negotiated with before it has said so."""
+    connection.sendall(GREETING)
+    connection.recv(65536)
+    connection.sendall(EVENT + EVENT + b'{"return": {}}\r\n' + EVENT)
+    request = json.loads(connection.recv(65536))
+    connection.sendall(EVENT + json.dumps({"return": {"status": "colo"}, "id": request["id"]}).encode() + b"\r\n")
+    connection.recv(1)
+
+
+def test_events_may_overtake_the_negotiation(tmp_path: Path) -> None:
+    with server(tmp_path, greets_with_events) as path:
+        assert query_migrate(path, os.getpid(), LIMIT_S) == {"status": "colo"}
+
+
+def test_events_may_overtake_the_bridges_negotiation(tmp_path: Path) -> None:
+    async def ask(path: str) -> object:
+        upstream = await open_upstream(path, os.getpid(), LIMIT_S)
+        try:
+            return await upstream.ask("query-migrate")
+        finally:
+            await upstream.hang_up()
+
+    with server(tmp_path, greets_with_events) as path:
+        assert asyncio.run(ask(path)) == {"status": "colo"}
 
 
 def test_a_refusal_keeps_its_class(tmp_path: Path) -> None:
