@@ -39,7 +39,8 @@ def own_qemu(compiler: str, *flags: str) -> Path:
 
 
 def _build(home: Path, directory: Path, compiler: str, flags: tuple[str, ...]) -> None:
-    source, object_ = directory / "colo.c", directory / "colo.o"
+    source, object_ = directory / _FILE, directory / "colo.o"  # its path ends up in the binary, as colotrace knows it
+    source.parent.mkdir(exist_ok=True)
     lines = (home / "tree" / _FILE).read_text().splitlines(keepends=True)
     source.write_text("".join(line for line in lines if _PATCHED not in line))
     commands = json.loads((home / "build" / "compile_commands.json").read_text())

@@ -29,9 +29,10 @@ ROOT_TEXTS = {
     Role.PRIMARY: "COLO mode must be COLO_MODE_PRIMARY",
     Role.SECONDARY: "COLO mode must be COLO_MODE_SECONDARY",
 }
+_RECEIVES = "Can't receive COLO message"
 TEXTS: dict[str, tuple[str, ...]] = {
     "colo_send_message": ("Can't send COLO message",),
-    "colo_receive_message": ("Can't receive COLO message",),
+    "colo_receive_message": (_RECEIVES,),
     "colo_receive_check_message": ("Unexpected COLO message %d, expected %d",),
     "qapi_event_send_colo_exit": ("COLO_EXIT",),
     "qemu_loadvm_state_main": ("Unknown savevm section type %d", "Unknown section type %d"),
@@ -43,7 +44,7 @@ TEXTS: dict[str, tuple[str, ...]] = {
 """Function -> texts, of which it uses one or more, and nothing else in the binary does."""
 _NAMES_IN_ASSERTIONS = frozenset[str]().union(*(skeleton.names() for skeleton in SKELETONS))
 _COLO_TEXTS = (
-    "Can't send COLO message", "Can't receive COLO message", "Unexpected COLO message %d, expected %d",
+    "Can't send COLO message", _RECEIVES, "Unexpected COLO message %d, expected %d",
     "Failed to send value for message:%s", "Failed to get value for COLO message: %s", "Got unknown COLO message: %d",
     *ROOT_TEXTS.values(),
 )  # fmt: skip
@@ -129,7 +130,7 @@ class _Search:
 
     def _called(self, root: Body) -> Iterator[Body]:
         """What a root calls, and what its helpers in colo.c call: functions of the same file are part of its work."""
-        of_colo, seen, todo = self._starts(PATH), {root.entry}, [root]
+        of_colo, seen, todo = self._found.of_colo, {root.entry}, [root]
         while todo:
             for body in self._bodies.below(todo.pop()):
                 if body.entry not in seen:
@@ -244,14 +245,14 @@ class _Search:
 
     def _numbers(self, bodies: list[Body]) -> None:
         """qemu_get_be64() is two calls of qemu_get_be32(), which receives a message's number."""
-        receiver = next((s for s in self._found.symbols if s.name == "colo_receive_message"), None)
-        numbers = set(self._bodies.at(receiver.address).callees) if receiver else set()
+        receiving = map(self._bodies.at, self._starts(_RECEIVES))  # not one function, where it is inlined into others
+        numbers = {callee for body in receiving for callee in body.callees}
         values = {}
         for body in bodies:
             targets = [call.target for call in body.calls] + list(body.tail_calls)
             if len(targets) == 2 and targets[0] == targets[1] and targets[0] in numbers and 32 in body.immediates:
                 values[body.entry] = targets[0]
-        if self._found.take(GET_VALUE, set(values), "it puts two numbers together that colo_receive_message gets"):
+        if self._found.take(GET_VALUE, set(values), f"it puts two numbers together that users of '{_RECEIVES}' get"):
             self._found.take(GET_NUMBER, {t for t in values.values() if t}, f"{GET_VALUE} is two calls of it")
 
     def _buffers(self, called: dict[Role, list[Body]]) -> None:

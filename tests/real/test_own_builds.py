@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from colo_lab.pair import ColoPair
@@ -21,6 +23,13 @@ BUILDS = (
 LIVE = (("gcc", "-O0"), ("clang", "-O2", "-fuse-ld=lld"))
 
 
+def stripped(build: tuple[str, ...], folder: Path) -> Path:
+    """The build with neither symbol tables nor, since it has no modules, any dynamic name of its own."""
+    path = folder / "qemu-system-x86_64"
+    subprocess.run(["strip", "--strip-all", "-o", path, own_qemu(*build)], check=True)
+    return path
+
+
 @pytest.mark.parametrize("build", BUILDS, ids=" ".join)
 def test_every_phase_is_exact(build: tuple[str, ...]) -> None:
     plan = resolve(own_qemu(*build))
@@ -37,6 +46,24 @@ def test_an_end_merged_with_paths_of_errors_is_said() -> None:
     assert [item.what for item in plan.unresolved] == ["transaction-end: next-branch"]
 
 
+@pytest.mark.parametrize("build", BUILDS, ids=" ".join)
+def test_stripped_the_plan_is_the_same(build: tuple[str, ...], tmp_path: Path) -> None:
+    named, nameless = resolve(own_qemu(*build)), resolve(stripped(build, tmp_path))
+    assert "evidence in the code" in nameless.sources and ".symtab" not in nameless.sources
+    for role in Role:
+        assert nameless.roles[role].phases == named.roles[role].phases
+    assert {(p.role, p.boundary, p.address) for p in nameless.probes} == {
+        (p.role, p.boundary, p.address) for p in named.probes
+    }
+    assert all(item.role is None for item in nameless.unresolved), "what is inlined away has no name to find"
+
+
 @pytest.mark.parametrize("build", LIVE, ids=" ".join)
 def test_a_pair_is_timed(build: tuple[str, ...], make_pair: Callable[..., ColoPair]) -> None:
     hold_against_qmp(make_pair(qemu=str(own_qemu(*build)), dirty_mib=8, delay_ms=100), 30)
+
+
+def test_a_pair_without_any_names_is_timed(tmp_path: Path, make_pair: Callable[..., ColoPair]) -> None:
+    path = stripped(("gcc", "-O2"), tmp_path)
+    assert resolve(path).ram_counters.known is False
+    hold_against_qmp(make_pair(qemu=str(path), dirty_mib=8, delay_ms=100), 30)

@@ -17,7 +17,7 @@ PAGE_BYTES = 4104
 """A page in the stream: its 4096 bytes and the 8 of its address."""
 
 
-@pytest.mark.parametrize("release", ["bullseye", "trixie"])
+@pytest.mark.parametrize("release", ["bullseye", "trixie", "sid"])
 def test_another_release_is_timed_in_its_chroot(release: str, make_pair: Callable[..., ColoPair]) -> None:
     run = subprocess.run([ROOT / "scripts/chroot", release], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
