@@ -37,11 +37,12 @@ _NEVER_RETURN = frozenset(
     ]
 )
 
+
 @dataclass(frozen=True)
 class Instruction:
     """One decoded instruction. `target` is where a direct call or jump goes, `slot` the address whose contents an
-    indirect one takes; `names` are the function names known for where a call or jump leads. `emulated` tells whether the
-    kernel emulates it under a uprobe, rather than single-stepping a copy."""
+    indirect one takes; `names` are the function names known for where a call or jump leads. `emulated` tells whether
+    the kernel emulates it under a uprobe, rather than single-stepping a copy."""
 
     address: int
     data: bytes

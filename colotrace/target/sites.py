@@ -9,9 +9,9 @@ from collections.abc import Iterable
 from colotrace.resolve.plan import Probe
 from colotrace.target.process import Process
 
-_BREAKPOINTS = {"x86_64": b"\xcc", "aarch64": 0xD42000A0 .to_bytes(4, "little")}
-"""By os.uname().machine, what a uprobe writes: int3 over the first byte, and brk #5 (arch/arm64/include/asm/uprobes.h and
-brk-imm.h: UPROBES_BRK_IMM; a debugger's is brk #0)."""
+_BREAKPOINTS = {"x86_64": b"\xcc", "aarch64": 0xD42000A0.to_bytes(4, "little")}
+"""By os.uname().machine, what a uprobe writes: int3 over the first byte; brk #5 over the whole instruction, where a
+debugger's is brk #0 (arch/arm64/include/asm: UPROBE_SWBP_INSN in uprobes.h, UPROBES_BRK_IMM in brk-imm.h)."""
 
 
 class SiteState(enum.Enum):
