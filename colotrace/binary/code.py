@@ -115,6 +115,13 @@ class Code:
         """capstone's own view of the instruction at an address, with operands and registers."""
         return self.isa.decode(self.image.read(address, self.isa.longest), address)
 
+    def pointer_in_got(self, address: int) -> int | None:
+        """What the GOT's slot at an address holds from start to end, less the load bias; None if it is no such slot."""
+        got = self.image.section(".got")
+        if got is None or not got.address <= address < got.address + got.size:
+            return None
+        return self._relocations.pointer_at(address)
+
     def _explore(self, entry: int) -> Function:
         function = Function(entry)
         todo = [entry]

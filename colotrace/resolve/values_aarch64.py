@@ -281,7 +281,9 @@ class Aarch64Values(Walk):
         pointer = self.before(at, _name(base), 8)
         if pointer is None or pointer.base is not None:
             return None
-        return contents_of((pointer.offset + displacement) & _ALL_64)
+        address = (pointer.offset + displacement) & _ALL_64
+        held = self._code.pointer_in_got(address) if size == 8 else None  # position-independent code goes by it
+        return Value(held) if held is not None else contents_of(address)
 
     def _kept(self, raw: capstone.CsInsn, slot: Slot, size: int) -> Value | None:
         if not self._writes_memory(raw):
