@@ -94,6 +94,21 @@ def access_of(word: int) -> _Access | None:
     return _Access((first,), base, offset, width, opc != 0, opc < 2)
 
 
+def step_of(word: int) -> int | None:
+    """What a load or store adds to its base register; None if it leaves that alone, or also loads it."""
+    base, vector = word >> 5 & 31, word >> 26 & 1
+    registers = (word & 31, word >> 10 & 31) if matches(word, _PAIR) else (word & 31,)
+    if not vector and base != _ZERO and base in registers:
+        return None
+    if matches(word, _PAIR) and word >> 23 & 1:
+        opc = word >> 30
+        width = 4 << opc if vector else 4 if opc == 1 else 4 << (opc >> 1)
+        return signed(word >> 15, 7) * width
+    if matches(word, _SINGLE) and not word >> 24 & 1 and word >> 10 & 1:
+        return signed(word >> 12, 9)
+    return None
+
+
 def _bitmask(word: int) -> int | None:
     """The immediate of a logical instruction (DecodeBitMasks() of the manual)."""
     n, r, s = word >> 22 & 1, word >> 16 & 63, word >> 10 & 63
@@ -151,6 +166,7 @@ class Aarch64Values(Walk):
 
     result = "x0"
     clobbered = frozenset((*(f"x{n}" for n in range(19)), "x30"))
+    stack_pointer = "sp"
 
     def compared(self, instruction: Instruction) -> Compared | None:
         """By cmp or subs with a number or a register, or by cbz and cbnz, which compare with 0."""
@@ -221,7 +237,11 @@ class Aarch64Values(Walk):
         access = access_of(word)
         if access is not None:
             return self._loaded(at, access, register, size) if access.loads else None
-        if register != _name(word & 31):
+        step = step_of(word)
+        if step is not None and register == _name(word >> 5 & 31):
+            old = self.before(at, register, 8)
+            return _narrow(Value((old.offset + step) & _ALL_64, old.base), size) if old is not None else None
+        if register != _name(word & 31) or _is_access(word):
             return None
         if matches(word, ADR + ADRP):
             return _narrow(Value(page_of(word, at)), size)
@@ -277,13 +297,21 @@ class Aarch64Values(Walk):
 
     def _memory(self, at: int, base: int, displacement: int, size: int) -> Value | None:
         if base in _FRAME:
-            return self.before(at, Slot(_name(base), displacement), size)
+            return self.before(at, self._slot(at, base, displacement), size)
         pointer = self.before(at, _name(base), 8)
         if pointer is None or pointer.base is not None:
             return None
         address = (pointer.offset + displacement) & _ALL_64
         held = self._code.pointer_in_got(address) if size == 8 else None  # position-independent code goes by it
         return Value(held) if held is not None else contents_of(address)
+
+    def _slot(self, at: int, base: int, displacement: int) -> Slot:
+        """A place by one of the two registers that point into the frame: by how far it is from the stack pointer at the
+        function's entry, so that both give the same place the same name; in a loop, where that is open, by itself."""
+        pointer = self.before(at, _name(base), 8)
+        if pointer is None or pointer.base is None or not pointer.base.startswith("sp "):
+            return Slot(_name(base), displacement)
+        return Slot(pointer.base, signed(pointer.offset + displacement, 64))
 
     def _kept(self, raw: capstone.CsInsn, slot: Slot, size: int) -> Value | None:
         if not self._writes_memory(raw):
@@ -294,7 +322,7 @@ class Aarch64Values(Walk):
             may_be_in_frame = word >> 5 & 31 in _FRAME or not _is_access(word)
             return None if may_be_in_frame or self._escapes(slot) else self.before(raw.address, slot, size)
         for n, number in enumerate(access.registers):
-            other = Slot(_name(access.base), access.displacement + access.width * n)
+            other = self._slot(raw.address, access.base, access.displacement + access.width * n)
             if other == slot and access.width >= size:
                 return self._register(raw.address, number, size)
             if overlap(slot, size, other, access.width):
@@ -302,7 +330,7 @@ class Aarch64Values(Walk):
         return self.before(raw.address, slot, size)
 
     def _escapes(self, slot: Slot) -> bool:
-        """Also if the address of anything is taken by the other of the two registers that point into the frame."""
+        """Also if anything's address is taken and it is not known how far from the slot that is."""
         return super()._escapes(slot) or any(one.register != slot.register for one in self._taken or ())
 
     def _slots_taken(self) -> list[Slot]:
@@ -312,11 +340,11 @@ class Aarch64Values(Walk):
             base, to = word >> 5 & 31, word & 31
             if matches(word, _ADD + _SUB) and base in _FRAME and to not in _FRAME:
                 number = (word >> 10 & 0xFFF) << (12 if word >> 22 & 1 else 0)
-                taken.append(Slot(_name(base), number if matches(word, _ADD) else -number))
+                taken.append(self._slot(instruction.address, base, number if matches(word, _ADD) else -number))
             elif matches(word, _ADD_EXTENDED) and base in _FRAME and to not in _FRAME:
                 taken.append(Slot("somewhere", 0))
             elif matches(word, _MOV_REGISTER) and word >> 16 & 31 == 29:
-                taken.append(Slot("x29", 0))
+                taken.append(self._slot(instruction.address, 29, 0))
         return taken
 
 

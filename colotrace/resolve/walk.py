@@ -78,6 +78,9 @@ class Walk(abc.ABC):
     """The register in which a call's result is returned."""
     clobbered: ClassVar[frozenset[str]]
     """The registers that a call may change."""
+    stack_pointer: ClassVar[str | None] = None
+    """The register whose value at a function's entry is what places in its frame are reckoned from; None if they go by
+    themselves."""
 
     def __init__(self, code: Code, function: Function) -> None:
         self._code, self._function = code, function
@@ -95,6 +98,8 @@ class Walk(abc.ABC):
         if (address, place, size) in self._known:
             return self._known[address, place, size]
         asked, address = address, self._back(address, place)
+        if place == self.stack_pointer and self._is_entry(address):
+            return Value(0, f"{place} {address:#x}")
         key = (address, place)
         if key in self._walking or len(self._walking) > _DEEPEST:
             return None
@@ -159,6 +164,13 @@ class Walk(abc.ABC):
             if answer is not None:
                 return answer
         return False
+
+    def _is_entry(self, address: int) -> bool:
+        """Whether a function begins at an address, this one or a helper laid out in it, and nothing jumps there."""
+        sources = self._function.predecessors.get(address, [])
+        if address == self._function.entry:
+            return not sources
+        return self._spine is not None and bool(sources) and all(self._spine.entered.get(source) == address for source in sources)
 
     def _back(self, address: int, place: Place) -> int:
         """From where on nothing changes a place, in straight line up to an address."""
