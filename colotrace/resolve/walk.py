@@ -170,7 +170,9 @@ class Walk(abc.ABC):
         sources = self._function.predecessors.get(address, [])
         if address == self._function.entry:
             return not sources
-        return self._spine is not None and bool(sources) and all(self._spine.entered.get(source) == address for source in sources)
+        if self._spine is None or not sources:
+            return False
+        return all(self._spine.entered.get(source) == address for source in sources)
 
     def _back(self, address: int, place: Place) -> int:
         """From where on nothing changes a place, in straight line up to an address."""
