@@ -199,10 +199,10 @@ class Aarch64Values(Walk):
         """The registers that point into the frame: the stack pointer, and x29 where it is only ever made from that."""
         for instruction in self._function.instructions.values():
             word = int.from_bytes(instruction.data, "little")
-            if "x29" in (written_by(word) or ("x29",)):
-                from_sp = word >> 5 & 31 == ZERO
-                if not from_sp or not (matches(word, ADD + SUB) or is_access(word)):
-                    return frozenset((ZERO,))
+            written = written_by(word)
+            from_sp = word >> 5 & 31 == ZERO and (matches(word, ADD + SUB) or is_access(word))
+            if written is None or ("x29" in written and not from_sp):
+                return frozenset((ZERO,))
         return frozenset((ZERO, _FP))
 
     def _slot(self, at: int, base: int, displacement: int) -> Slot:
