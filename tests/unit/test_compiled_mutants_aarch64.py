@@ -7,10 +7,14 @@ import re
 
 import pytest
 
+from colotrace.binary.image import Image
 from colotrace.binary.isa_aarch64 import signed
 
 from .compiled import ON_ARM, build, instructions, missing_tools, symbols
+from .decoding import cpu_bound
+from .elffuzz import SECONDS
 from .test_compiled_mutants import EQUAL, NO_TARGETS, SAME, changed, judge
+from .truth import plan_or_error
 
 pytestmark = pytest.mark.skipif(bool(missing_tools(arm=True)), reason=f"not installed: {missing_tools(arm=True)}")
 CHOSEN = tuple(one for one in ON_ARM if not one.shared and one.link == "pie" and one.level in ("-O0", "-O2"))
@@ -70,3 +74,19 @@ def test_a_move_less(n: int) -> None:
     assert len(moves) > 100
     for address in moves[n % SHARE_OF_MOVES :: SHARE_OF_MOVES]:
         judge(program, changed(program, address, 0, NOP), address, False)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_random_words(seed: int) -> None:
+    """Code that no compiler would make: an answer in bounded time, or one of our errors."""
+    draw = random.Random(seed)
+    program = build(CHOSEN[seed % len(CHOSEN)])
+    places = [address for address, _, _ in instructions(program.twin, arm=True)]
+    with Image(program.path) as image:
+        offsets = [image.offset_of(address) for address in draw.sample(places, 1 << seed % 8)]
+    data = bytearray(program.path.read_bytes())
+    for offset in offsets:
+        assert offset is not None
+        data[offset : offset + 4] = draw.choice((draw.randbytes(4), data[offset + 4 : offset + 8]))
+    with cpu_bound(SECONDS):
+        plan_or_error(bytes(data))
