@@ -18,7 +18,7 @@ code = bpf.dump_func(b"on_boundary")
 print(*sorted({int.from_bytes(code[at + 2 : at + 4], "little") for at in range(0, len(code), 8) if code[at] == 0x79
                and code[at + 1] >> 4 == 1}))
 """
-"""Prints the offsets of its 64-bit loads (BPF_LDX | BPF_MEM | BPF_DW) from r1, which is pt_regs where a program begins."""
+"""Prints the offsets of its 64-bit loads (BPF_LDX | BPF_MEM | BPF_DW) from r1, where a program begins with pt_regs."""
 
 
 @pytest.mark.parametrize(("arch", "third_argument"), [("x86", 12 * 8), ("arm64", 2 * 8)])
