@@ -109,7 +109,8 @@ class Image:
             raise truncated(self.path, size, header.end)
         self._headers = elf.read_program_headers(self._data, header)
         for row in self._headers:
-            if row.kind in _IN_THE_FILE and row.offset + row.file_size > size and not self._debug:
+            in_file = row.kind in _IN_THE_FILE and row.file_size > 0 and not self._debug  # .bss has none
+            if in_file and row.offset + row.file_size > size:
                 raise truncated(self.path, size, row.offset + row.file_size)
         self.segments = [
             Segment(row.address, row.offset, row.file_size, row.memory_size, row.flags)

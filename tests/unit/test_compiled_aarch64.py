@@ -6,10 +6,11 @@ from concurrent.futures import Future
 
 import pytest
 
+from colotrace.errors import PlanError
 from colotrace.phases import ROLE_PHASES, Role
 from colotrace.resolve.resolver import resolve
 
-from .compiled import ON_ARM, Build, Compiled, build_all, missing_tools, symbols
+from .compiled import ON_ARM, Build, Compiled, build, build_all, missing_tools, symbols
 from .truth import ending_at, exact, lies, probes_of
 
 pytestmark = pytest.mark.skipif(bool(missing_tools(arm=True)), reason=f"not installed: {missing_tools(arm=True)}")
@@ -48,3 +49,14 @@ def test_the_counters(one: Build, compiled: dict[Build, Future[Compiled]]) -> No
     if counters.known:
         assert counters.bytes_at == tuple(at[name] + offset for offset in of_bytes)
         assert counters.pages_at == tuple(at[name] + offset for offset in of_pages)
+
+
+def test_without_any_names() -> None:
+    """Names are read from the code of x86-64 alone, and that is the reason given."""
+    with pytest.raises(PlanError, match="names are read from the code of x86_64 alone, and this is aarch64"):
+        resolve(build(Build("gcc", "-O2", 72, "static", arm=True)).path)
+
+
+def test_calls_through_the_got_are_not_followed() -> None:
+    with pytest.raises(PlanError, match="its call sites were not found"):
+        resolve(build(Build("gcc", "-O2", 72, flags="-fno-plt", shared=True, arm=True)).path)
