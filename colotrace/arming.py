@@ -15,7 +15,7 @@ from colotrace.kernel.consumers import uprobe_consumers
 from colotrace.phases import OUTSIDE_TOTAL, Phase, Role
 from colotrace.plancache import plan_for
 from colotrace.resolve.nameoptions import ONLY_THIS_HOST, NameOptions
-from colotrace.resolve.plan import Probe, ProbePlan, Quality
+from colotrace.resolve.plan import UNTRIED_MACHINES, Probe, ProbePlan, Quality
 from colotrace.target.discovery import vm_name
 from colotrace.target.process import Process
 from colotrace.target.sites import SiteState, site_states
@@ -78,6 +78,7 @@ def prepare(index: int, pid: int, plans: Plans, names: NameOptions = ONLY_THIS_H
         plan = plans.get(file)
         if plan is None:
             plan = plans[file] = plan_for(f"/proc/self/fd/{exe_fd}", process.exe_name(), names)
+        preflight.check_machine(process, plan.machine)
         bias = process.load_bias([(plan.code_address, plan.code_offset)])
         target = AttachedTarget(index, process, plan, bias, exe_fd, pidfd, vm_name(process.command_line()))
         _verify_sites(target)
@@ -102,6 +103,9 @@ def _limits(target: AttachedTarget) -> list[Note]:
                 f"{', '.join(f'{phase} {how}' for phase, how in unproven.items())}; colotrace inspect says why"
             )
             notes.append(Note("partial-plan", message, target.pid, {"role": role.value, "phases": unproven}))
+    if target.plan.machine in UNTRIED_MACHINES:
+        message = f"attaching to process {target.pid}: {UNTRIED_MACHINES[target.plan.machine]}"
+        notes.append(Note("untested-machine", message, target.pid, {"machine": target.plan.machine}))
     if not preflight.pid_filter_is_sound():
         message = (
             "this kernel's links cannot be confined to one process: every process that runs this QEMU binary pays for "

@@ -1,25 +1,24 @@
 """Instructions, and a function as the graph of its instructions, found by following control flow from its start.
 
 Following control flow is what makes every address in the graph the first byte of an instruction that really runs.
-capstone decodes; the rules for which instructions the kernel emulates are the kernel's
-(arch/x86/kernel/uprobes.c, branch_setup_xol_ops() and push_setup_xol_ops(), 3.16 to 6.18).
+capstone decodes; what is special to a processor is asked of its colotrace.binary.isa.
 """
 
 from __future__ import annotations
 
-import enum
 import functools
 from dataclasses import dataclass, field
 
 import capstone
-from capstone import x86_const
 
 from colotrace.binary.functions import FunctionBounds
 from colotrace.binary.image import Image
+from colotrace.binary.isa import Kind as Kind
+from colotrace.binary.machines import ISAS
 from colotrace.binary.relocations import Relocations
 from colotrace.binary.symbols import Symbols
 
-_LONGEST = 15
+_LONGEST_STUB = 32
 _MOST_INSTRUCTIONS = 20_000
 """QEMU's COLO functions have about 600; a bound for hostile files."""
 
@@ -38,30 +37,12 @@ _NEVER_RETURN = frozenset(
     ]
 )
 
-_LOOPS = frozenset((x86_const.X86_INS_LOOP, x86_const.X86_INS_LOOPE, x86_const.X86_INS_LOOPNE))
-"""Conditional jumps that capstone does not group with the others."""
-_STOPS = frozenset(
-    (x86_const.X86_INS_UD0, x86_const.X86_INS_UD1, x86_const.X86_INS_UD2, x86_const.X86_INS_HLT, x86_const.X86_INS_INT3)
-)
-
-
-class Kind(enum.Enum):
-    """What an instruction does to control flow."""
-
-    CALL = "call"
-    JUMP = "jump"
-    BRANCH = "branch"
-    """A conditional jump."""
-    RETURN = "return"
-    STOP = "stop"
-    """ud0, ud1, ud2, hlt, int3."""
-    PLAIN = "plain"
-
 
 @dataclass(frozen=True)
 class Instruction:
     """One decoded instruction. `target` is where a direct call or jump goes, `slot` the address whose contents an
-    indirect one takes; `names` are the function names known for where a call or jump leads."""
+    indirect one takes; `names` are the function names known for where a call or jump leads. `emulated` tells whether
+    the kernel emulates it under a uprobe, rather than single-stepping a copy."""
 
     address: int
     data: bytes
@@ -70,38 +51,12 @@ class Instruction:
     target: int | None = None
     slot: int | None = None
     names: tuple[str, ...] = ()
+    emulated: bool = False
 
     @property
     def end(self) -> int:
         """The address of the instruction that follows it."""
         return self.address + len(self.data)
-
-    @property
-    def emulated(self) -> bool:
-        """Whether the kernel emulates it under a uprobe, rather than single-stepping a copy."""
-        return is_emulated(self.data)
-
-
-def is_emulated(data: bytes) -> bool:
-    """Whether the kernel emulates the instruction in `data`: near call, jmp, jcc, and push of a register.
-
-    Prefixed forms are left out, because the kernel refuses some of them (but it takes `addr32 call`, which linkers make
-    of a call through the GOT); so are nops, which 6.18 may rewrite.
-    """
-    if not data:
-        return False
-    first = data[0]
-    if first == 0x67:
-        return len(data) == 6 and data[1] == 0xE8
-    if first in (0xE8, 0xE9):
-        return len(data) == 5
-    if first == 0xEB or 0x70 <= first <= 0x7F:
-        return len(data) == 2
-    if first == 0x0F:
-        return len(data) == 6 and 0x80 <= data[1] <= 0x8F
-    if 0x50 <= first <= 0x57:
-        return len(data) == 1
-    return first == 0x41 and len(data) == 2 and 0x50 <= data[1] <= 0x57
 
 
 @dataclass
@@ -136,8 +91,7 @@ class Code:
         self.symbols = symbols
         self.bounds = bounds
         self._relocations = relocations
-        self._decoder = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
-        self._decoder.detail = True
+        self.isa = ISAS[image.machine]()
         self._functions: dict[int, Function] = {}
         self._names: dict[int, tuple[str, ...]] = {}
 
@@ -159,15 +113,14 @@ class Code:
 
     def raw(self, address: int) -> capstone.CsInsn | None:
         """capstone's own view of the instruction at an address, with operands and registers."""
-        return next(self._decoder.disasm(self.image.read(address, _LONGEST), address, 1), None)
+        return self.isa.decode(self.image.read(address, self.isa.longest), address)
 
-    def data_address(self, instruction: Instruction) -> int | None:
-        """The address of the rip-relative memory operand of an instruction, if it has one."""
-        raw = self.raw(instruction.address)
-        for operand in raw.operands if raw is not None else ():
-            if operand.type == x86_const.X86_OP_MEM and operand.mem.base == x86_const.X86_REG_RIP:
-                return int(instruction.end + operand.mem.disp)
-        return None
+    def pointer_in_got(self, address: int) -> int | None:
+        """What the GOT's slot at an address holds from start to end, less the load bias; None if it is no such slot."""
+        got = self.image.section(".got")
+        if got is None or not got.address <= address < got.address + got.size:
+            return None
+        return self._relocations.pointer_at(address)
 
     def _explore(self, entry: int) -> Function:
         function = Function(entry)
@@ -176,7 +129,8 @@ class Code:
             address = todo.pop()
             if address in function.instructions:
                 continue
-            instruction = self._decode(address) if self.image.is_code(address) else None
+            aligned = address % self.isa.alignment == 0
+            instruction = self._decode(address) if aligned and self.image.is_code(address) else None
             if instruction is None:
                 function.undecoded.append(address)
                 continue
@@ -211,50 +165,23 @@ class Code:
         raw = self.raw(address)
         if raw is None:
             return None
-        kind = _kind(raw)
+        kind = self.isa.kind(raw)
         target = slot = None
         names: tuple[str, ...] = ()
-        if kind in (Kind.CALL, Kind.JUMP, Kind.BRANCH) and raw.operands:
-            operand = raw.operands[0]
-            if operand.type == x86_const.X86_OP_IMM:
-                target = operand.imm
+        if kind in (Kind.CALL, Kind.JUMP, Kind.BRANCH):
+            target, slot = self.isa.destination(raw)
+            if target is not None:
                 names = self.names_of(target) if kind is Kind.CALL else ()
                 if kind is Kind.JUMP:  # into a named piece of the same function (foo.cold) is no tail call
                     names = tuple(name for name in self.names_of(target) if ".cold" not in name)
-            elif operand.type == x86_const.X86_OP_MEM and operand.mem.base == x86_const.X86_REG_RIP:
-                slot = raw.address + raw.size + operand.mem.disp
+            elif slot is not None:
                 name = self._relocations.slot_name(slot)
                 names = (name,) if name else ()
-        text = f"{raw.mnemonic} {raw.op_str}".strip()
-        return Instruction(address, bytes(raw.bytes), text, kind, target, slot, names)
+        data, text = bytes(raw.bytes), f"{raw.mnemonic} {raw.op_str}".strip()
+        return Instruction(address, data, text, kind, target, slot, names, self.isa.is_emulated(data))
 
     def _behind_stub(self, address: int) -> tuple[str, ...]:
-        """The name that a PLT stub at `address` leads to: [endbr64] [bnd] jmp *slot(%rip)."""
-        for _ in range(2):
-            raw = self.raw(address)
-            if raw is None:
-                return ()
-            if raw.id == x86_const.X86_INS_JMP and raw.operands[0].type == x86_const.X86_OP_MEM:
-                memory = raw.operands[0].mem
-                if memory.base != x86_const.X86_REG_RIP:
-                    return ()
-                name = self._relocations.slot_name(raw.address + raw.size + memory.disp)
-                return (name,) if name else ()
-            if raw.id != x86_const.X86_INS_ENDBR64:
-                return ()
-            address += raw.size
-        return ()
-
-
-def _kind(raw: capstone.CsInsn) -> Kind:
-    if raw.group(capstone.CS_GRP_CALL):
-        return Kind.CALL
-    if raw.group(capstone.CS_GRP_RET):
-        return Kind.RETURN
-    if raw.id == x86_const.X86_INS_JMP:
-        return Kind.JUMP
-    if raw.group(capstone.CS_GRP_JUMP) or raw.id in _LOOPS:
-        return Kind.BRANCH
-    if raw.id in _STOPS:
-        return Kind.STOP
-    return Kind.PLAIN
+        """The name that a PLT stub at `address` leads to."""
+        slot = self.isa.stub_slot(self.image.read(address, _LONGEST_STUB), address)
+        name = self._relocations.slot_name(slot) if slot is not None else None
+        return (name,) if name else ()

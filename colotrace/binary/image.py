@@ -11,7 +11,6 @@ import itertools
 import mmap
 import os
 import re
-import stat
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,10 +19,10 @@ from typing import BinaryIO
 
 from colotrace.binary import elf
 from colotrace.binary.elf import Section
+from colotrace.binary.opening import check_magic, map_binary, open_binary, truncated
 from colotrace.errors import BinaryError
 
 _MACHINES = {elf.EM_X86_64: "x86_64", elf.EM_AARCH64: "aarch64"}
-SUPPORTED_MACHINES = ("x86_64",)
 _VERSION = re.compile(rb"QEMU emulator version ([ -~]{1,120}?)\n")
 _PF_X, _PF_W = 1, 2
 _IN_THE_FILE = (elf.PT_LOAD, elf.PT_NOTE, elf.PT_DYNAMIC, elf.PT_GNU_EH_FRAME)
@@ -61,9 +60,9 @@ class Image:
     def __init__(self, path: str | os.PathLike[str], name: str | None = None, *, debug: bool = False) -> None:
         self.path = name or str(path)
         self._debug = debug
-        self._file: BinaryIO | None = _open(str(path))
+        self._file: BinaryIO | None = open_binary(str(path))
         try:
-            self._data: mmap.mmap | bytes = _map(self._file, self.path)
+            self._data: mmap.mmap | bytes = map_binary(self._file, self.path)
             self._parse_or_refuse()
         except BaseException:
             self._file.close()
@@ -74,7 +73,7 @@ class Image:
         """An image of debug symbols that lie in memory. Raises BinaryError as the constructor does."""
         image = cls.__new__(cls)
         image.path, image._debug, image._file, image._data = name, True, None, data
-        _check_magic(data, name)
+        check_magic(data, name)
         image._parse_or_refuse()
         return image
 
@@ -107,11 +106,12 @@ class Image:
         self.at_fixed_addresses = header.kind == elf.ET_EXEC
         size = len(self._data)
         if header.end > size:
-            raise _truncated(self.path, size, header.end)
+            raise truncated(self.path, size, header.end)
         self._headers = elf.read_program_headers(self._data, header)
         for row in self._headers:
-            if row.kind in _IN_THE_FILE and row.offset + row.file_size > size and not self._debug:
-                raise _truncated(self.path, size, row.offset + row.file_size)
+            in_file = row.kind in _IN_THE_FILE and row.file_size > 0 and not self._debug  # .bss has none
+            if in_file and row.offset + row.file_size > size:
+                raise truncated(self.path, size, row.offset + row.file_size)
         self.segments = [
             Segment(row.address, row.offset, row.file_size, row.memory_size, row.flags)
             for row in self._headers
@@ -121,17 +121,17 @@ class Image:
         self.sections = elf.read_sections(self._data, header)
         for section in self.sections:
             if section.in_file and section.offset + section.size > size:
-                raise _truncated(self.path, size, section.offset + section.size)
+                raise truncated(self.path, size, section.offset + section.size)
         self.build_id = self._read_build_id()
 
     def _check_kind(self, header: elf.Header) -> None:
         machine = _MACHINES.get(header.machine)
-        if machine not in SUPPORTED_MACHINES or header.bits != 64 or not header.little_endian:
+        if machine is None or header.bits != 64 or not header.little_endian:
             order = "" if header.little_endian else ", big-endian"
             raise BinaryError(
                 f"{self.path} is built for {machine or _machine_name(header.machine)}, {header.bits} bits{order}; "
-                "colotrace reads x86_64 so far",
-                "Run it on the binary of an x86-64 host. What the QEMU emulates does not matter.",
+                f"colotrace reads {' and '.join(_MACHINES.values())}, little-endian",
+                "Run it on the binary of such a host. What the QEMU emulates does not matter.",
             )
         if header.kind not in (elf.ET_EXEC, elf.ET_DYN):
             what = {elf.ET_CORE: "a core file", elf.ET_REL: "an object file or kernel module"}.get(header.kind)
@@ -262,47 +262,3 @@ def _machine_name(number: int) -> str:
     from elftools.elf.enums import ENUM_E_MACHINE  # only for the message
 
     return next((name for name, value in ENUM_E_MACHINE.items() if value == number), str(number))
-
-
-def _open(path: str) -> BinaryIO:
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a FIFO would keep us waiting for a writer
-    except FileNotFoundError as error:
-        raise BinaryError(
-            f"there is no file {path}", "Name a QEMU binary, such as /usr/bin/qemu-system-x86_64."
-        ) from error
-    except OSError as error:
-        raise BinaryError(f"cannot read {path}: {error.strerror}", "Check the path and its permissions.") from error
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
-        os.close(fd)
-        raise BinaryError(f"{path} is not a regular file", "Name the QEMU binary itself.")
-    return os.fdopen(fd, "rb")
-
-
-def _map(file: BinaryIO, path: str) -> mmap.mmap:
-    try:
-        data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    except ValueError as error:  # an empty file
-        raise BinaryError(f"{path} is empty, not an ELF file", "Name a QEMU binary.") from error
-    except OSError as error:
-        raise BinaryError(f"cannot read {path}: {error.strerror}", "Name a QEMU binary.") from error
-    try:
-        _check_magic(data, path)
-    except BinaryError:
-        data.close()
-        raise
-    return data
-
-
-def _check_magic(data: elf.Buffer, path: str) -> None:
-    if data[0:4] != b"\x7fELF":
-        what = "a Linux kernel image" if data[0x202:0x206] == b"HdrS" else "not an ELF file"
-        raise BinaryError(f"{path} is {what}", "Name the QEMU binary itself, not a wrapper script.")
-    if len(data) < 64:
-        raise _truncated(path, len(data), 64)
-
-
-def _truncated(path: str, size: int, end: int) -> BinaryError:
-    return BinaryError(
-        f"{path} is truncated: it has {size} bytes, and its headers speak of {end}", "Use an intact copy of it."
-    )

@@ -5,18 +5,19 @@ from __future__ import annotations
 import struct
 
 from colotrace.binary.image import Image
+from colotrace.binary.machines import ISAS
 from colotrace.binary.tables import ROW, dynamic_symbols, relocation_table
 
 _RELA = struct.Struct("<QQq")
 _MOST_POINTERS = 64
-_R_X86_64_GLOB_DAT, _R_X86_64_JUMP_SLOT, _R_X86_64_RELATIVE = 6, 7, 8
 
 
 class Relocations:
-    """Lookups in an image's .rela.dyn and .rela.plt (x86-64)."""
+    """Lookups in an image's .rela.dyn and .rela.plt."""
 
     def __init__(self, image: Image) -> None:
         self._image = image
+        self._isa = ISAS[image.machine]
         self._dynamic = relocation_table(image, ".rela.dyn")
         self._plt = relocation_table(image, ".rela.plt")
         self._plt_slots: dict[int, str] | None = None
@@ -25,7 +26,7 @@ class Relocations:
         """The pointer that data at `address` will hold at run time, less the load bias."""
         if not 0 <= address < 1 << 64:
             return None
-        row = _find_row(self._dynamic, struct.pack("<QQ", address, _R_X86_64_RELATIVE))
+        row = _find_row(self._dynamic, struct.pack("<QQ", address, self._isa.relative))
         if row is not None:
             return int(_RELA.unpack_from(self._dynamic, row)[2])
         data = self._image.read(address, 8)
@@ -33,7 +34,7 @@ class Relocations:
 
     def pointers_to(self, address: int) -> list[int]:
         """Where data will hold a pointer to an address, as far as relocations tell it."""
-        wanted, found = struct.pack("<Qq", _R_X86_64_RELATIVE, address), list[int]()
+        wanted, found = struct.pack("<Qq", self._isa.relative, address), list[int]()
         at = self._dynamic.find(wanted)
         while at >= 0 and len(found) < _MOST_POINTERS:
             if at % _RELA.size == 8:
@@ -53,7 +54,7 @@ class Relocations:
             return {}
         table, strings = symbols.rows, symbols.strings
         slots = {}
-        for rows, wanted in ((self._plt, _R_X86_64_JUMP_SLOT), (self._dynamic, _R_X86_64_GLOB_DAT)):
+        for rows, wanted in ((self._plt, self._isa.jump_slot), (self._dynamic, self._isa.glob_dat)):
             for offset, info, _addend in _RELA.iter_unpack(rows[: len(rows) - len(rows) % _RELA.size]):
                 if info & 0xFFFFFFFF != wanted or ((info >> 32) + 1) * ROW.size > len(table):
                     continue

@@ -72,6 +72,19 @@ def check_confinement() -> None:
         )
 
 
+def check_machine(process: Process, machine: str) -> None:
+    """Raises PlanError if the process runs code of another machine than this host's, by an emulator of its own.
+
+    What stands in its memory is then not what the processor runs.
+    """
+    host = os.uname().machine
+    if machine != host:
+        raise PlanError(
+            f"process {process.pid} runs a QEMU built for {machine}, and this host is {host}",
+            "Nothing was armed: its code is run by an emulator. Run colotrace and the VM on a host of that machine.",
+        )
+
+
 def check_target(process: Process) -> None:
     """Raises PlanError if the process must not be probed now.
 

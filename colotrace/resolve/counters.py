@@ -11,14 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from capstone import x86_const
-
 from colotrace.binary.code import Code, Function, Kind
 from colotrace.binary.symbols import Symbol
 from colotrace.resolve.naming import calls_any, plain
 from colotrace.resolve.plan import RamCounters
-from colotrace.resolve.texts import addresses_in
-from colotrace.resolve.values import Values, contents_of, register_before, result_of
+from colotrace.resolve.values import register_before, values_of
+from colotrace.resolve.walk import contents_of, result_of
 
 _VISITORS = ("visit_type_MigrationStats_members", "visit_type_MigrationRAMStats_members")
 """Renamed in 11.x."""
@@ -136,47 +134,35 @@ def _called(code: Code, function: Function) -> set[int]:
     bounds = code.bounds.containing(function.entry)
     if function.indirect and bounds is not None:
         data = code.image.read(bounds[0], bounds[1] - bounds[0])
-        at = data.find(b"\xe8")
-        while 0 <= at <= len(data) - 5:
-            target = bounds[0] + at + 5 + int.from_bytes(data[at + 1 : at + 5], "little", signed=True)
-            if code.bounds.is_start(target):
-                targets.add(target)
-            at = data.find(b"\xe8", at + 1)
+        targets.update(target for target in code.isa.calls_in(data, bounds[0]) if code.bounds.is_start(target))
     return targets
 
 
 def _copies(code: Code, function: Function, counters: Symbol) -> dict[int, set[int]]:
     """Offset in some object -> the counters that are stored there, unchanged."""
-    values, copies = Values(code, function), dict[int, set[int]]()
+    values, copies = values_of(code, function), dict[int, set[int]]()
     addresses = range(counters.address, counters.address + counters.size, 8)
     inside = {contents_of(at): at for at in addresses}
     for call in function.calls:
         if call.kind is Kind.CALL and calls_any(call, (_GETTER,)):
-            given = values.before(call.address, "rdi")
+            given = values.before(call.address, code.isa.arguments[0])
             if given is not None and given.base is None and given.offset in addresses:
                 inside[result_of(call.address)] = given.offset
     for instruction in function.instructions.values():
-        if not instruction.text.startswith("mov qword ptr ["):
-            continue
-        raw = code.raw(instruction.address)
-        if raw is None or len(raw.operands) != 2 or raw.operands[1].type != x86_const.X86_OP_REG:
-            continue
-        memory = raw.operands[0].mem
-        if memory.index or memory.base in (0, x86_const.X86_REG_RIP, x86_const.X86_REG_RSP, x86_const.X86_REG_RBP):
-            continue
-        value = values.operand(instruction.address, raw.operands[1], 8)
-        if value in inside:
-            copies.setdefault(memory.disp, set()).add(inside[value])
+        for offset, value in values.stored(instruction):
+            if value in inside:
+                copies.setdefault(offset, set()).add(inside[value])
     return copies
 
 
 def _member_offsets(code: Code, visitor: Function) -> dict[str, int]:
     """Member name -> offset: every visit_type_*(v, name, obj + offset, errp) call, obj being the second argument."""
     offsets: dict[str, int] = {}
+    second, third = code.isa.arguments[1:3]
     for call in visitor.calls:
-        name = register_before(code, visitor, call.address, "rsi")
-        member = register_before(code, visitor, call.address, "rdx")
-        if name is None or name.base is not None or member is None or member.base != "rsi":
+        name = register_before(code, visitor, call.address, second)
+        member = register_before(code, visitor, call.address, third)
+        if name is None or name.base is not None or member is None or member.base != second:
             continue
         text = code.image.read_string(name.offset)
         if text:
@@ -190,4 +176,4 @@ def _referenced(code: Code, function: Function) -> set[int]:
     for call in function.calls:
         if call.kind is Kind.CALL and call.target is not None and _is_helper(call.names):
             functions.append(code.function(call.target))
-    return set().union(*(addresses_in(code, one) for one in functions))
+    return set().union(*(values_of(code, one).addresses() for one in functions))

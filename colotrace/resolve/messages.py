@@ -11,8 +11,6 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
-from capstone import x86_const
-
 from colotrace.binary.code import Code, Function, Instruction, Kind
 from colotrace.binary.relocations import Relocations
 from colotrace.phases import MESSAGES, Mark
@@ -20,10 +18,9 @@ from colotrace.resolve.naming import calls_any
 from colotrace.resolve.skeleton import GET_NUMBER, MESSAGE_TABLE, OWN_NAMES, PUT_NUMBER
 from colotrace.resolve.spine import Spine
 from colotrace.resolve.texts import Texts
-from colotrace.resolve.values import ARGUMENTS, Value, Values, result_of
+from colotrace.resolve.values import values_of
+from colotrace.resolve.walk import Value, Walk, result_of
 
-_SECOND = "rsi"
-_CONDITIONAL = ("sete", "setne", "cmove", "cmovne")
 _DEEPEST = 3
 """How many helpers deep a message may be, counted from a helper of the role's function."""
 
@@ -84,6 +81,7 @@ class Messages:
 
     def __init__(self, code: Code) -> None:
         self._code = code
+        self._second = code.isa.arguments[1]
         self._texts = Texts(code)
         self._has_texts = any([self._texts.has(text) for text in TEXTS.values()])
         self._known: dict[int, Talker | None] = {}
@@ -94,7 +92,7 @@ class Messages:
 
     def calls(self, spine: Spine) -> list[MessageCall]:
         """The calls in a role's function, and in the helpers laid out in it, that send or receive messages."""
-        found, values = [], Values(self._code, spine)
+        found, values = [], values_of(self._code, spine)
         for call in spine.calls:
             talker = self._called(call)
             if talker is None or call.address in spine.entered:
@@ -121,7 +119,7 @@ class Messages:
     def _called(self, call: Instruction) -> Talker | None:
         """What a call calls: one of colo.c's own, or the one of qemu-file.c that they would call."""
         if calls_any(call, (PUT_NUMBER,)):
-            return Talker(Messenger.SEND, f"call of {PUT_NUMBER} itself", _SECOND)
+            return Talker(Messenger.SEND, f"call of {PUT_NUMBER} itself", self._second)
         if calls_any(call, (GET_NUMBER,)):
             return Talker(Messenger.RECEIVE, f"call of {GET_NUMBER} itself")
         return self.talker(call.target) if call.target is not None else None
@@ -151,7 +149,7 @@ class Messages:
             if any(name == messenger.value or name.startswith(messenger.value + ".") for name in names):
                 told = self._told(function, messenger)
                 if told is None:  # its own code does not tell where the number is: where the source has it
-                    told = Talker(messenger, "", None if messenger is Messenger.RECEIVE else _SECOND)
+                    told = Talker(messenger, "", None if messenger is Messenger.RECEIVE else self._second)
                 return Talker(messenger, f"{names[0]} by name", told.register, told.number)
         if names or not self._is_own(target):
             return None  # any other function with a name is what its name says
@@ -168,7 +166,7 @@ class Messages:
 
     def _told(self, function: Function, messenger: Messenger) -> Talker | None:
         """A function as `messenger`, if that is what it does and all it does with messages."""
-        where, values = f"unnamed at {function.entry:#x}", Values(self._code, function)
+        where, values = f"unnamed at {function.entry:#x}", values_of(self._code, function)
         sends = [call for call in function.calls if calls_any(call, (PUT_NUMBER,))]
         receives, inner = [], None
         for call in function.calls:
@@ -182,62 +180,36 @@ class Messages:
                 elif talker is not None:
                     return None
         if messenger is Messenger.SEND:
-            numbers = {values.before(call.address, _SECOND, 4) for call in sends}
+            numbers = {values.before(call.address, self._second, 4) for call in sends}
             if len(numbers) != 1 or receives:
                 return None
-            return _numbered(messenger, f"{where}, it calls {PUT_NUMBER}", numbers.pop())
+            return self._numbered(messenger, f"{where}, it calls {PUT_NUMBER}", numbers.pop())
         if len(receives) != 1 or sends:
             return None
-        compared = self._compared(function, values, receives[0], (None, *ARGUMENTS))
+        compared = self._compared(function, values, receives[0], (None, *self._code.isa.arguments))
         by = f"it calls {GET_NUMBER}" if inner is None else f"it calls the receiver at {inner:#x}"
         if messenger is Messenger.RECEIVE:
             return Talker(messenger, f"{where}, {by}") if inner is None and not compared else None
-        return _numbered(messenger, f"{where}, {by}", compared.pop()) if len(compared) == 1 else None
+        return self._numbered(messenger, f"{where}, {by}", compared.pop()) if len(compared) == 1 else None
 
     def _compared(
-        self, function: Function, values: Values, call: Instruction, bases: tuple[str | None, ...]
+        self, function: Function, values: Walk, call: Instruction, bases: tuple[str | None, ...]
     ) -> set[Value]:
         """What the result of `call` is compared with for equality, of the values that have one of these bases."""
         result, found = result_of(call.address), set()
         for instruction in function.instructions.values():
-            if not instruction.text.startswith(("cmp ", "test ")) or not self._for_equality(function, instruction):
-                continue
-            raw = self._code.raw(instruction.address)
-            if raw is None or raw.id not in (x86_const.X86_INS_CMP, x86_const.X86_INS_TEST):
-                continue
-            one, other = (values.operand(instruction.address, operand, 4) for operand in raw.operands)
-            if raw.id == x86_const.X86_INS_TEST:
-                other = Value(0) if raw.operands[0].reg == raw.operands[1].reg != 0 else None
+            one, other = values.compared(instruction) or (None, None)
             for mine, theirs in ((one, other), (other, one)):
                 if mine == result and theirs is not None and theirs.base in bases:
                     found.add(Value(theirs.offset & 0xFFFFFFFF, theirs.base))
         return found
 
-    def _for_equality(self, function: Function, comparison: Instruction) -> bool:
-        """Whether the branch that a comparison serves asks for equality, and not for an order (a bounds check)."""
-        node = comparison.address
-        for _ in range(12):
-            successors = function.successors.get(node, ())
-            if len(successors) != 1:
-                return False
-            node = successors[0]
-            following = function.instructions.get(node)
-            if following is None:  # it does not decode
-                return False
-            mnemonic = following.text.split()[0]
-            if following.kind is Kind.BRANCH or mnemonic in _CONDITIONAL:
-                return mnemonic in ("je", "jne", *_CONDITIONAL)
-            if not mnemonic.startswith(("mov", "lea", "nop")):
-                return False
-        return False
-
-
-def _numbered(messenger: Messenger, evidence: str, value: Value | None) -> Talker | None:
-    """A talker whose number is `value`: a constant, or one of its arguments as it is."""
-    if value is None:
+    def _numbered(self, messenger: Messenger, evidence: str, value: Value | None) -> Talker | None:
+        """A talker whose number is `value`: a constant, or one of its arguments as it is."""
+        if value is None:
+            return None
+        if value.base is None:
+            return Talker(messenger, f"{evidence} with {value.offset}", number=value.offset & 0xFFFFFFFF)
+        if value.base in self._code.isa.arguments and value.offset == 0:
+            return Talker(messenger, evidence, register=value.base)
         return None
-    if value.base is None:
-        return Talker(messenger, f"{evidence} with {value.offset}", number=value.offset & 0xFFFFFFFF)
-    if value.base in ARGUMENTS and value.offset == 0:
-        return Talker(messenger, evidence, register=value.base)
-    return None

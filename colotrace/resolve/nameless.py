@@ -49,6 +49,7 @@ _COLO_TEXTS = (
     *ROOT_TEXTS.values(),
 )  # fmt: skip
 """Every function of colo.c that exchanges messages has one of these, or takes the big lock."""
+_MACHINE = "x86_64"
 _VM_FILE_MAGIC = 0x5145564D
 """QEMU_VM_FILE_MAGIC (migration/savevm.h)."""
 _RUNSTATE_TEXT = "invalid runstate transition: '%s' -> '%s'"
@@ -61,6 +62,10 @@ _FEW, _SMALL = 8, 32
 
 def identify(image: Image, symbols: Symbols) -> Findings:
     """The names that the code of a binary gives away, in which `symbols` knows neither of the COLO functions."""
+    if image.machine != _MACHINE:
+        findings = Findings()
+        findings.reasons.append(f"names are read from the code of {_MACHINE} alone, and this is {image.machine}")
+        return findings
     relocations = Relocations(image)
     return _Search(FunctionCode(image, symbols, FunctionBounds(image), relocations), relocations).run()
 

@@ -8,6 +8,12 @@ from dataclasses import dataclass, field
 
 from colotrace.phases import OUTSIDE_TOTAL, Boundary, Phase, Role
 
+UNTRIED_MACHINES = {
+    "aarch64": "on an aarch64 host it goes by the same code as on x86-64, and has never been tried: "
+    "compare the first figures with QMP's events"
+}
+"""Machine -> what to know before attaching there."""
+
 
 class Quality(enum.Enum):
     """How well a phase can be timed."""

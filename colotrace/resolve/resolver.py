@@ -16,7 +16,7 @@ from colotrace.resolve.messages import Messages, message_numbers
 from colotrace.resolve.nameoptions import ONLY_THIS_HOST, NameOptions
 from colotrace.resolve.names import find_names, provenance, quarrels
 from colotrace.resolve.paths import straight_on
-from colotrace.resolve.plan import Probe, ProbePlan, RolePlan, Unresolved
+from colotrace.resolve.plan import UNTRIED_MACHINES, Probe, ProbePlan, RolePlan, Unresolved
 from colotrace.resolve.role import RoleResolver
 from colotrace.resolve.roleplan import make_probe
 from colotrace.resolve.roots import find_root
@@ -75,6 +75,8 @@ def resolve_image(image: Image, options: NameOptions = ONLY_THIS_HOST) -> ProbeP
         roles[skeleton.role] = replace(resolver.resolve(), found_by=found_by)
         unresolved.extend(resolver.unresolved)
     unresolved += quarrels(symbols)
+    if image.machine in UNTRIED_MACHINES:
+        unresolved.append(Unresolved(None, "attaching", UNTRIED_MACHINES[image.machine]))
     if not any(plan.probes for plan in roles.values()):
         raise _refusal(image, version, unresolved)
     segment = _segment_of(image, roles)

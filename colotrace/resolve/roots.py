@@ -39,7 +39,7 @@ def _started_by_coroutine(code: Code) -> int | str:
     calls = [call for call in function.calls if call.kind is Kind.CALL and calls_any(call, (THREAD_CREATE,))]
     if len(calls) != 1:
         return f"{len(calls)} calls of {THREAD_CREATE} in {INCOMING_COROUTINE}, and one is needed"
-    value = register_before(code, function, calls[0].address, "rdx")
+    value = register_before(code, function, calls[0].address, code.isa.arguments[2])
     if value is None or value.base is not None or not code.image.is_code(value.offset):
         return f"the code of {INCOMING_COROUTINE} does not tell which function {THREAD_CREATE} gets"
     return value.offset

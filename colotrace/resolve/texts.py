@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from capstone import x86_const
-
 from colotrace.binary.code import Code, Function
+from colotrace.resolve.values import values_of
 
 
 class Texts:
@@ -24,7 +23,7 @@ class Texts:
         known = self._referenced.get(function.entry)
         if known is None:
             addresses = {address: text for text, places in self._at.items() for address in places}
-            known = frozenset(addresses[a] for a in addresses_in(self._code, function) if a in addresses)
+            known = frozenset(addresses[a] for a in values_of(self._code, function).addresses() if a in addresses)
             self._referenced[function.entry] = known
         return known
 
@@ -43,18 +42,3 @@ class Texts:
             self._at[text] = frozenset(found)
             self._referenced.clear()
         return self._at[text]
-
-
-def addresses_in(code: Code, function: Function) -> set[int]:
-    """The addresses in a function's operands: relative to rip, or absolute where the program is not relocated."""
-    taken = set()
-    for instruction in function.instructions.values():
-        raw = code.raw(instruction.address)
-        for operand in raw.operands if raw is not None else ():
-            if operand.type == x86_const.X86_OP_MEM and operand.mem.base == x86_const.X86_REG_RIP:
-                taken.add(instruction.end + operand.mem.disp)
-            elif operand.type == x86_const.X86_OP_MEM and not operand.mem.base and not operand.mem.index:
-                taken.add(operand.mem.disp)
-            elif operand.type == x86_const.X86_OP_IMM:
-                taken.add(operand.imm)
-    return taken

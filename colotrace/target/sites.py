@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import enum
+import os
 from collections.abc import Iterable
 
 from colotrace.resolve.plan import Probe
 from colotrace.target.process import Process
 
-INT3 = 0xCC
+_BREAKPOINTS = {"x86_64": b"\xcc", "aarch64": 0xD42000A0.to_bytes(4, "little")}
+"""By os.uname().machine, what a uprobe writes: int3 over the first byte; brk #5 over the whole instruction, where a
+debugger's is brk #0 (arch/arm64/include/asm: UPROBE_SWBP_INSN in uprobes.h, UPROBES_BRK_IMM in brk-imm.h)."""
 
 
 class SiteState(enum.Enum):
@@ -17,7 +20,7 @@ class SiteState(enum.Enum):
     CLEAN = "clean"
     """The file's bytes: no probe."""
     BREAKPOINT = "breakpoint"
-    """int3, then the file's bytes: a uprobe, or a debugger's breakpoint."""
+    """A breakpoint, then the file's bytes: a uprobe, or (on x86-64) a debugger's."""
     DIFFERENT = "different"
     """Anything else: another file, or patched code."""
 
@@ -26,7 +29,8 @@ def site_state(memory: bytes, file: bytes) -> SiteState:
     """Compares an instruction's bytes in memory with those in the file."""
     if memory == file:
         return SiteState.CLEAN
-    if len(memory) == len(file) and memory[:1] == bytes((INT3,)) and memory[1:] == file[1:]:
+    written = _BREAKPOINTS.get(os.uname().machine, b"")
+    if len(memory) == len(file) and written and memory == written + file[len(written) :]:
         return SiteState.BREAKPOINT
     return SiteState.DIFFERENT
 

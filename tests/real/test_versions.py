@@ -1,4 +1,4 @@
-"""Real QEMUs of five Debian releases: every phase is exact, and every probe is where a reader of objdump put it.
+"""Real QEMUs of five Debian releases, amd64 and arm64: all phases exact, all probes where a reader of objdump put them.
 
 tests/data/places.json was written by hand from `objdump -d`, not by colotrace: build-id -> role -> boundary -> the
 addresses. scripts/binaries fetches the files; a release may have moved on to a build that nobody has read yet.
@@ -20,24 +20,26 @@ from colotrace.resolve.resolver import resolve
 ROOT = Path(__file__).resolve().parents[2]
 PLACES: dict[str, Any] = json.loads((ROOT / "tests/data/places.json").read_text())
 RELEASES = ("bullseye", "bookworm", "bookworm-backports", "trixie", "sid")
-READ = ("bullseye", "bookworm", "trixie")
-"""Releases whose build does not change any more, or seldom; sid's does every few weeks."""
+ON_X86, ON_ARM = ([f"{release}-{architecture}" for release in RELEASES] for architecture in ("amd64", "arm64"))
+READ = ("bullseye-amd64", "bookworm-amd64", "trixie-amd64", "bookworm-arm64")
+"""Those whose build does not change any more, or seldom; sid's does every few weeks."""
 
 
 @pytest.fixture(scope="module")
 def plans() -> dict[str, ProbePlan]:
-    """Release -> plan of its x86-64 QEMU; fetched once."""
-    names = [f"{release}-amd64" for release in RELEASES]
-    run = subprocess.run([ROOT / "scripts/binaries", *names], capture_output=True, text=True)
+    """Release and architecture -> plan of that QEMU; fetched once."""
+    run = subprocess.run([ROOT / "scripts/binaries", *ON_X86, *ON_ARM], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     rows = [line.split() for line in run.stdout.splitlines()]
-    return {release: resolve(path) for release, _, path in rows}
+    return {f"{release}-{architecture}": resolve(path) for release, architecture, path in rows}
 
 
-@pytest.mark.parametrize("release", RELEASES)
+@pytest.mark.parametrize("release", ON_X86 + ON_ARM)
 def test_every_phase_is_exact(release: str, plans: dict[str, ProbePlan]) -> None:
     plan = plans[release]
-    assert plan.unresolved == ()
+    on_arm = release in ON_ARM
+    assert plan.machine == ("aarch64" if on_arm else "x86_64")
+    assert [item.what for item in plan.unresolved] == (["attaching"] if on_arm else [])
     for role in Role:
         assert plan.roles[role].phases == dict.fromkeys(ROLE_PHASES[role], Quality.EXACT)
         assert {probe.boundary.name for probe in plan.roles[role].probes} == set(BOUNDARIES[role])
@@ -45,7 +47,7 @@ def test_every_phase_is_exact(release: str, plans: dict[str, ProbePlan]) -> None
     assert plan.ram_counters.known and plan.message_numbers.startswith("read from")
 
 
-@pytest.mark.parametrize("release", RELEASES)
+@pytest.mark.parametrize("release", ON_X86 + ON_ARM)
 def test_addresses_are_those_read_by_hand(release: str, plans: dict[str, ProbePlan]) -> None:
     plan = plans[release]
     table = PLACES.get(plan.build_id or "")
@@ -69,9 +71,11 @@ MEANINGS = {
 }
 
 
+@pytest.mark.parametrize("architecture", ["amd64", "arm64"])
 @pytest.mark.parametrize("release", sorted(MEANINGS))
-def test_what_phases_mean(release: str, plans: dict[str, ProbePlan]) -> None:
-    told = {key: where for role in Role for key, where in plans[release].roles[role].meanings.items()}
+def test_what_phases_mean(release: str, architecture: str, plans: dict[str, ProbePlan]) -> None:
+    roles = plans[f"{release}-{architecture}"].roles
+    told = {key: where for role in Role for key, where in roles[role].meanings.items()}
     assert MEANINGS[release].items() <= told.items()
     assert told["cache-flush"] == "load" and told["load-pages"] == "ram"
 
@@ -85,11 +89,13 @@ OFFSETS = {
 """Read in objdump's listing of the function that fills query-migrate's answer in; 7.2 and before, of the visitor."""
 
 
+@pytest.mark.parametrize("architecture", ["amd64", "arm64"])
 @pytest.mark.parametrize("release", sorted(OFFSETS))
-def test_counters(release: str, plans: dict[str, ProbePlan]) -> None:
+def test_counters(release: str, architecture: str, plans: dict[str, ProbePlan]) -> None:
     name, of_bytes, of_pages = OFFSETS[release]
-    counters = plans[release].ram_counters
-    symbols = subprocess.run(["nm", "-D", plans[release].path], capture_output=True, text=True, check=True).stdout
+    plan = plans[f"{release}-{architecture}"]
+    counters = plan.ram_counters
+    symbols = subprocess.run(["nm", "-D", plan.path], capture_output=True, text=True, check=True).stdout
     base = next(int(line.split()[0], 16) for line in symbols.splitlines() if line.endswith(f" B {name}"))
     assert list(counters.bytes_at) == [base + offset for offset in of_bytes]
     assert list(counters.pages_at) == [base + offset for offset in of_pages]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Mapping
@@ -30,7 +31,10 @@ _LINKS = {
     "static": "-fno-pie -static",
 }
 _LINE = re.compile(r"^ +([0-9a-f]+):\t(?:addr32 )?(\S+)(.*)$", re.MULTILINE)
-_BRANCH = re.compile(r"^(call|jmp|j[a-z]+|push)$")
+_CALL = re.compile(r"^(call|blr?)$")
+_BRANCH = re.compile(r"^(call|jmp|j[a-z]+|push|b|bl|br|blr|ret|b\.[a-z]+|cbn?z|tbn?z|adrp?)$")
+"""Mnemonics of both machines; none means another thing on the other."""
+_ARM = "aarch64-linux-gnu"
 
 
 @dataclass(frozen=True)
@@ -48,9 +52,16 @@ class Build:
     missing: str = ""
     """The secondary's boundary that has no place of its own in this build: the compiler has merged its code with an
     error path's."""
+    arm: bool = False
+    """Whether it is built for AArch64."""
+
+    @property
+    def tool(self) -> str:
+        """The compiler's command for its machine."""
+        return f"{_ARM}-gcc" if self.arm and self.compiler == "gcc" else self.compiler
 
     def __str__(self) -> str:
-        words = [self.compiler, self.level, str(self.shape), self.link, *self.flags.split()]
+        words = ["aarch64"] * self.arm + [self.compiler, self.level, str(self.shape), self.link, *self.flags.split()]
         return " ".join([*words, "library" * self.shared, "stripped" * self.stripped]).strip()
 
 
@@ -86,6 +97,21 @@ BUILDS = (
 )
 
 
+ON_ARM = (
+    Build("gcc", "-O0", 72, arm=True),
+    Build("gcc", "-O1", 52, arm=True),
+    Build("gcc", "-O2", 111, flags="-mbranch-protection=standard", arm=True),
+    Build("gcc", "-O3", 100, stripped=False, arm=True),
+    Build("gcc", "-O2", 72, "fixed", shared=True, missing="transaction-end", arm=True),
+    Build("gcc", "-Os", 50, "static-pie", stripped=False, arm=True),
+    Build("clang", "-O0", 111, flags="-fuse-ld=lld", arm=True),
+    Build("clang", "-O1", 72, flags="-fuse-ld=lld", shared=True, arm=True),
+    Build("clang", "-O2", 100, flags="-fuse-ld=lld", arm=True),
+    Build("clang", "-O3", 52, "fixed", "-fuse-ld=lld", stripped=False, arm=True),
+)
+"""For AArch64, by cross-compilers; nothing of them runs."""
+
+
 @dataclass(frozen=True)
 class Compiled:
     """A built program, its twin that kept its symbols, and the truth: role -> boundary -> addresses."""
@@ -93,6 +119,7 @@ class Compiled:
     path: Path
     twin: Path
     truth: Mapping[str, Mapping[str, tuple[int, ...]]]
+    arm: bool = False
 
 
 def build(one: Build) -> Compiled:
@@ -105,13 +132,19 @@ def build(one: Build) -> Compiled:
             if not directory.exists():
                 os.rename(work, directory)
                 os.mkdir(work)
-    return Compiled(directory / "program", directory / "twin", _truth(directory / "twin"))
+    return Compiled(directory / "program", directory / "twin", _truth(directory / "twin", one.arm), one.arm)
 
 
-def build_all() -> dict[Build, Future[Compiled]]:
+def missing_tools(arm: bool) -> str:
+    """The tools that are not installed for building for a machine."""
+    tools = (f"{_ARM}-gcc", f"{_ARM}-objdump", "clang", "ld.lld") if arm else ()
+    return ", ".join(tool for tool in tools if shutil.which(tool) is None)
+
+
+def build_all(builds: tuple[Build, ...] = BUILDS) -> dict[Build, Future[Compiled]]:
     """All of them, two at a time; each as a result to ask for."""
     with ThreadPoolExecutor(2) as pool:
-        return {one: pool.submit(build, one) for one in BUILDS}
+        return {one: pool.submit(build, one) for one in builds}
 
 
 @cache
@@ -126,16 +159,24 @@ def _directory(one: Build) -> Path:
 
 
 def _compile(one: Build, work: Path) -> None:
-    command = [one.compiler, one.level, f"-DSHAPE={one.shape}", *_COMMON.split(), *_LINKS[one.link].split()]
+    machine = [f"--target={_ARM}"] if one.arm and one.compiler == "clang" else []
+    command = [one.tool, *machine, one.level, f"-DSHAPE={one.shape}", *_COMMON.split(), *_LINKS[one.link].split()]
     command += one.flags.split()
     ribs = work / ("libribs.so" if one.shared else "ribs.o")  # never part of what LTO looks through
     options = ["-shared", "-fPIC", "-nostdlib"] if one.shared else ["-c", *_LINKS[one.link].split()[:1]]
     options += ["-O1", "-w", "-ffreestanding", "-fno-stack-protector", f"-DSHAPE={one.shape}"]
-    run(one.compiler, *options, "-o", str(ribs), str(SOURCES / "ribs.c"))
+    linker = [flag for flag in one.flags.split() if machine and one.shared and flag.startswith("-fuse-ld")]
+    run(one.tool, *machine, *linker, *options, "-o", str(ribs), str(SOURCES / "ribs.c"))
     sources = [*(str(SOURCES / name) for name in ("thread.c", "counters.c", "text.c")), str(ribs)]
     run(*command, "-o", str(work / "twin"), *sources)
     strip = ["--strip-all"] if one.stripped else []
-    run("objcopy", *strip, "--remove-section=.marks", str(work / "twin"), str(work / "program"))
+    objcopy = tool_for("objcopy", one.arm)
+    run(objcopy, *strip, "--remove-section=.marks", str(work / "twin"), str(work / "program"))
+
+
+def tool_for(name: str, arm: bool) -> str:
+    """One of the binutils for a machine."""
+    return f"{_ARM}-{name}" if arm else name
 
 
 def run(*command: str) -> str:
@@ -145,42 +186,53 @@ def run(*command: str) -> str:
     return run.stdout
 
 
-def _truth(twin: Path) -> dict[str, dict[str, tuple[int, ...]]]:
+def _truth(twin: Path, arm: bool) -> dict[str, dict[str, tuple[int, ...]]]:
     """Role -> boundary -> the addresses of its instructions, from the marks and objdump's listing.
 
     Where the sending of LOADED is inlined, the end is the first branch behind the call that sends it out, and not the
     one behind the trace that follows: the mark stands behind both.
     """
-    listing = run("objdump", "-d", "--no-show-raw-insn", str(twin))
+    listing = run(tool_for("objdump", arm), "-d", "--no-show-raw-insn", str(twin))
     lines = [(int(m[1], 16), m[2], m[3]) for m in _LINE.finditer(listing)]
     found: dict[str, dict[str, set[int]]] = {"primary": {}, "secondary": {}}
     sent = None
-    for address, text in sorted(_marks(twin)):
+    for address, text in sorted(_marks(twin, arm)):
         kind, role, boundary = text.split()
         if boundary == "init-begin" and role == "secondary":
             address = _start(listing, "colo_process_incoming_thread")
         if boundary == "transaction-end" and sent is not None:
             address, sent = sent, None
-        call = next(line for line in lines if line[0] >= address and line[1] == "call")
+        call = _call_behind(lines, address)
         if boundary == "loaded" and "<qemu_put_be32" in call[2]:  # inlined: it is sent with the call behind that one
-            sent = next(line[0] for line in lines if line[0] > call[0] and line[1] == "call") + 1
+            sent = next(line[0] for line in lines if line[0] > call[0] and _CALL.match(line[1])) + 1
         place = call[0] if kind == "call" else next(at for at, m, _ in lines if at >= address and _BRANCH.match(m))
         for name in boundary.split("+"):
             found[role].setdefault(name, set()).add(place)
     return {role: {name: tuple(sorted(at)) for name, at in places.items()} for role, places in found.items()}
 
 
-def instructions(twin: Path) -> list[tuple[int, bytes, str]]:
+def _call_behind(lines: list[tuple[int, str, str]], address: int) -> tuple[int, str, str]:
+    """The first call that is reached from an address; where a compiler has merged two of them, by a jump."""
+    for line in lines:
+        if line[0] >= address and line[1] in ("jmp", "b"):
+            return _call_behind(lines, int(line[2].split()[0], 16))
+        if line[0] >= address and _CALL.match(line[1]):
+            return line
+    raise AssertionError(f"no call behind {address:#x}")
+
+
+def instructions(twin: Path, arm: bool = False) -> list[tuple[int, bytes, str]]:
     """Address, bytes and text of all instructions of thread.c's functions, by objdump; ribs.c's lie elsewhere."""
     own = re.findall(r"^([0-9a-f]+) [tT] (colo_\w+|migrate_start_colo_process)", run("nm", str(twin)), re.MULTILINE)
     own_names = {name for _, name in own} - {"colo_flush_ram_cache"}
     found, inside = [], False
-    for line in run("objdump", "-d", "-w", str(twin)).splitlines():
+    for line in run(tool_for("objdump", arm), "-d", "-w", str(twin)).splitlines():
         if header := re.match(r"^[0-9a-f]+ <([^>]+)>:$", line):
             name = header[1].split(".")[0]
             inside = name in own_names and not name.startswith(("colo_notify", "colo_compare"))
         elif inside and (part := re.match(r"^ +([0-9a-f]+):\t([0-9a-f ]+?) *\t(.*)$", line)):
-            found.append((int(part[1], 16), bytes.fromhex(part[2]), part[3]))
+            data = bytes.fromhex(part[2])
+            found.append((int(part[1], 16), data[::-1] if arm else data, part[3]))  # of a word, the value is shown
     return found
 
 
@@ -190,10 +242,10 @@ def symbols(twin: Path) -> dict[str, int]:
     return {name: int(address, 16) for address, name in lines}
 
 
-def _marks(twin: Path) -> list[tuple[int, str]]:
+def _marks(twin: Path, arm: bool) -> list[tuple[int, str]]:
     with tempfile.NamedTemporaryFile() as file:
         options = ["-O", "binary", "--only-section=.marks", "--set-section-flags", ".marks=alloc"]
-        run("objcopy", *options, str(twin), file.name)
+        run(tool_for("objcopy", arm), *options, str(twin), file.name)
         data = Path(file.name).read_bytes()
     marks, at = [], 0
     while at < len(data):

@@ -187,18 +187,3 @@ def test_huge_functions_are_cut_and_that_is_noted() -> None:
     with code_of(asm) as code:
         function = code.function(TEXT)
     assert len(function.instructions) == 20_000 and function.undecoded == [TEXT + 20_000]
-
-
-def test_data_addresses_are_those_of_rip_relative_operands() -> None:
-    asm = assembler()
-    asm.load("variable")
-    asm.lea("rsi", "variable", 24)
-    asm.mov("rax", "rbx")
-    asm.load_stack()
-    asm.ret()
-    elf = ElfWriter()
-    elf.text(TEXT, asm.assemble({"variable": 0x77000}))
-    with code_of_file(elf.build()) as code:
-        function = code.function(TEXT)
-        addresses = [code.data_address(function.instructions[at]) for at in sorted(function.instructions)]
-    assert addresses == [0x77000, 0x77018, None, None, None]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from colotrace.binary.code import Kind, is_emulated
+from colotrace.binary.isa import Kind
+from colotrace.binary.isa_x86 import is_emulated
 
 from .asm import CONDITIONS, NOPS, REGISTERS, Assembler
 from .decoding import TEXT, code_of

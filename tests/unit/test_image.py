@@ -14,7 +14,7 @@ from colotrace.errors import BinaryError, NoColoError, PlanError
 from .asm import Assembler
 from .coloprogram import Recipe, build
 from .decoding import image_of
-from .elfwriter import BUILD_ID, EM_AARCH64, ET_CORE, ET_EXEC, ET_REL, ElfWriter, elf32
+from .elfwriter import BUILD_ID, ET_CORE, ET_EXEC, ET_REL, ElfWriter, elf32
 from .truth import plan_of
 
 VALID = build().data
@@ -63,13 +63,15 @@ def beyond() -> bytes:
     return writer.build()
 
 
+PLAIN = plain(ElfWriter())
 MESSAGES = {
     "empty": (b"", "is empty"),
     "a script": (b"#!/bin/sh\nexec qemu-system-x86_64\n", "is not an ELF file"),
     "nearly": (b"\x7fELG" + VALID[4:], "is not an ELF file"),
     "only the magic": (VALID[:4], "is truncated: it has 4 bytes"),
     "a byte short of a header": (VALID[:63], "is truncated: it has 63 bytes"),
-    "aarch64": (header(machine=EM_AARCH64), "is built for aarch64, 64 bits"),
+    "aarch64": (PLAIN[:18] + b"\xb7" + PLAIN[19:], "is not a QEMU system emulator"),
+    "big endian aarch64": (VALID[:5] + b"\2" + VALID[6:16] + b"\0\3\0\xb7" + VALID[20:], "aarch64, 64 bits, big"),
     "riscv": (header(machine=243), "is built for EM_RISCV"),
     "an unknown machine": (header(machine=0xFEED), "is built for 65261"),
     "32 bits": (elf32(), "is built for EM_386, 32 bits"),
@@ -89,7 +91,7 @@ MESSAGES = {
     "an unknown type": (header(type=0xFE12), "not a program"),
     "debug symbols": (debug_only(), "holds no code"),
     "no segments": (header(phnum=0), "holds no code"),
-    "no QEMU": (plain(ElfWriter()), "is not a QEMU system emulator"),
+    "no QEMU": (PLAIN, "is not a QEMU system emulator"),
     "no section headers": (plain(ElfWriter(section_headers=False)), "is not a QEMU system emulator"),
     "another program's version": (build(Recipe(version="qemu-img version 9.9.9\n")).data, "is not a QEMU system"),
 }

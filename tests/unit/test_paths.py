@@ -20,7 +20,7 @@ def function_of(edges: Graph, plain: frozenset[int] = frozenset(), entry: int = 
     function = Function(entry)
     for node, successors in edges.items():
         kind, data = (Kind.PLAIN, MOV) if node in plain else (Kind.CALL, CALL)
-        function.instructions[node] = Instruction(node, data, "", kind)
+        function.instructions[node] = Instruction(node, data, "", kind, emulated=kind is Kind.CALL)
         function.successors[node] = successors
     for node, successors in edges.items():
         for successor in successors:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from types import SimpleNamespace
+
 import pytest
 
-from colotrace.errors import EnvironmentFault
+from colotrace.errors import EnvironmentFault, PlanError
 from colotrace.kernel import preflight
 from colotrace.kernel.preflight import capabilities, kernel_version
+from colotrace.target.process import Process
 
 ROOT = "Name:\tbash\nCapInh:\t0000000000000000\nCapPrm:\t000001ffffffffff\nCapEff:\t000001ffffffffff\nCapBnd:\t0\n"
 ALL = {"CAP_BPF", "CAP_PERFMON", "CAP_SYS_PTRACE", "CAP_SYS_ADMIN"}
@@ -70,3 +74,12 @@ def test_a_kernel_that_is_too_old_is_said(monkeypatch: pytest.MonkeyPatch, relea
     with pytest.raises(EnvironmentFault, match=r"is too old: .* needs 6.6 or newer") as caught:
         preflight.check_host()
     assert release in caught.value.message and caught.value.exit_code == 7
+
+
+def test_code_of_another_machine_is_not_armed(monkeypatch: pytest.MonkeyPatch) -> None:
+    me = Process(os.getpid())
+    monkeypatch.setattr(os, "uname", lambda: SimpleNamespace(machine="aarch64"))
+    preflight.check_machine(me, "aarch64")
+    with pytest.raises(PlanError, match="built for x86_64, and this host is aarch64") as caught:
+        preflight.check_machine(me, "x86_64")
+    assert "Nothing was armed" in caught.value.remedy

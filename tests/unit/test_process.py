@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -16,7 +17,7 @@ from colotrace.errors import BinaryError, TargetError
 from colotrace.phases import TAKEOVER
 from colotrace.resolve.plan import Probe
 from colotrace.target.process import Process, parse_start_time
-from colotrace.target.sites import SiteState, site_states
+from colotrace.target.sites import SiteState, site_state, site_states
 
 TEXT = b"what a process remembers"
 
@@ -127,7 +128,7 @@ def code_of(process: Process) -> tuple[int, int]:
         with Image(process.exe) as image:
             segment = next(image.executable_segments())
     except BinaryError:
-        pytest.skip("this interpreter is not built for x86-64")
+        pytest.skip("this interpreter is built for a machine that is not read")
     return segment.address, segment.offset
 
 
@@ -151,3 +152,20 @@ def test_sites_of_a_process(me: Process) -> None:
         for data, state in wanted.items()
     }
     assert site_states(me, 0x1000, probes) == probes
+
+
+@pytest.mark.parametrize(
+    ("machine", "memory", "state"),
+    [
+        ("x86_64", "cc000094", SiteState.BREAKPOINT),
+        ("aarch64", "a00020d4", SiteState.BREAKPOINT),
+        ("aarch64", "000020d4", SiteState.DIFFERENT),  # a debugger's brk
+        ("aarch64", "cc000094", SiteState.DIFFERENT),
+        ("aarch64", "02000094", SiteState.CLEAN),
+        ("riscv64", "a00020d4", SiteState.DIFFERENT),
+    ],
+)
+def test_the_host_s_breakpoint(machine: str, memory: str, state: SiteState, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a uprobe writes is the host's business; aarch64's takes a whole instruction."""
+    monkeypatch.setattr(os, "uname", lambda: SimpleNamespace(machine=machine))
+    assert site_state(bytes.fromhex(memory), bytes.fromhex("02000094")) is state

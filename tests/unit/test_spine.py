@@ -8,7 +8,8 @@ import pytest
 
 from colotrace.binary.code import Code
 from colotrace.resolve.spine import Spine, lay_out
-from colotrace.resolve.values import Value, register_before, result_of
+from colotrace.resolve.values import register_before
+from colotrace.resolve.walk import Value, result_of
 
 from .asm import Assembler
 from .decoding import TEXT, code_of

@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from colotrace.resolve.values import Value, contents_of, register_before, result_of
+from colotrace.resolve.values import register_before
+from colotrace.resolve.walk import Value, contents_of, result_of
 
 from .asm import Assembler
 from .decoding import TEXT, code_of, deadline
