@@ -1,0 +1,231 @@
+"""Which code DWARF says each function has: its own, and wherever a call of it was inlined.
+
+The unit that describes an address is found by .debug_aranges, which gcc writes; where that does not tell, by the first
+entry of each unit.
+"""
+
+from __future__ import annotations
+
+import itertools
+import struct
+from collections.abc import Iterable, Iterator
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+
+from colotrace.binary import dwarf
+from colotrace.binary.debugsections import DebugSections, NoDwarf
+from colotrace.binary.dwarf import Attributes, Steps, Unit
+from colotrace.binary.image import Image
+
+_ARANGES, _RANGES, _RANGE_LISTS = ".debug_aranges", ".debug_ranges", ".debug_rnglists"
+_LARGEST_ARANGES = 8 << 20
+_MOST_HOPS = 8
+"""From an inlined call to its function's name: an abstract instance, a declaration."""
+_PAIR = struct.Struct("<QQ")
+_HIGHEST = (1 << 64) - 1
+
+Ranges = tuple[tuple[int, int], ...]
+"""(start, end), as DWARF has them: the first one begins with the function's entry."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Code that was compiled from a function: out of line, or where a call of it was inlined."""
+
+    name: str
+    inlined: bool
+    ranges: Ranges
+
+    def has(self, address: int) -> bool:
+        """Whether an address lies in it."""
+        return any(start <= address < end for start, end in self.ranges)
+
+
+@dataclass(frozen=True)
+class Described:
+    """The pieces of the functions asked for, and the source files of the units that describe them."""
+
+    files: tuple[str, ...]
+    pieces: tuple[Piece, ...]
+
+
+def describe(image: Image, addresses: Iterable[int], names: AbstractSet[str]) -> Described:
+    """The code of functions of these names, in the units that describe these addresses.
+
+    Raises NoDwarf with the reason where there is nothing to go by.
+    """
+    sections = DebugSections(image)
+    if not sections.has(dwarf.INFO):
+        raise NoDwarf("it is in the old compressed form (.zdebug)" if sections.has(".zdebug_info") else "there is none")
+    try:
+        units = _Units(sections)
+        found = units.around(sorted(set(addresses)))
+        split = next(filter(None, (unit.elsewhere for unit in found)), None)
+        if split is not None:
+            raise NoDwarf(f"it is split: what describes the code is in {split}, which is not read")
+        if not found:
+            raise NoDwarf("no unit describes the code that would be probed")
+        pieces = tuple(itertools.chain.from_iterable(units.pieces(unit, names) for unit in found))
+    except (OSError, IndexError, ValueError, OverflowError, struct.error) as error:
+        raise NoDwarf(f"it is damaged: {error}") from error
+    return Described(tuple(unit.name for unit in found), pieces)
+
+
+class _Units:
+    """The units of one .debug_info."""
+
+    def __init__(self, sections: DebugSections) -> None:
+        self._sections, self._steps = sections, Steps()
+        self._units: dict[int, Unit] = {}
+        self._names: dict[int, bytes | None] = {}
+
+    def around(self, addresses: list[int]) -> list[Unit]:
+        """The units that describe at least one of these addresses, by their place."""
+        found = {at: self._unit(at) for at in self._indexed(addresses)}
+        found = {at: unit for at, unit in found.items() if self._covers(unit, addresses)}
+        missing = [a for a in addresses if not any(self._covers(unit, [a]) for unit in found.values())]
+        if missing:
+            found |= {unit.at: unit for unit in self._all() if self._covers(unit, missing)}
+        return [found[at] for at in sorted(found)]
+
+    def pieces(self, unit: Unit, names: AbstractSet[str]) -> Iterator[Piece]:
+        """The code in a unit of functions of these names."""
+        for tag, attributes in unit.functions():
+            ranges = self._ranges(unit, attributes)
+            name = (self._name(unit, attributes) or b"").decode("utf-8", "replace") if ranges else ""
+            if name in names:
+                yield Piece(name, tag == dwarf.INLINED, ranges)
+
+    def _unit(self, at: int) -> Unit:
+        if at not in self._units:
+            self._units[at] = Unit(self._sections, at, self._steps)
+        return self._units[at]
+
+    def _all(self) -> Iterator[Unit]:
+        at, end = 0, self._sections.size(dwarf.INFO)
+        while at < end:
+            unit = self._unit(at)
+            yield unit
+            at = unit.end
+
+    def _covers(self, unit: Unit, addresses: list[int]) -> bool:
+        ranges = self._ranges(unit, unit.attributes)
+        return any(start <= address < end for start, end in ranges for address in addresses)
+
+    def _indexed(self, addresses: list[int]) -> set[int]:
+        """The units that .debug_aranges has for these addresses."""
+        size = self._sections.size(_ARANGES)
+        data = self._sections.read(_ARANGES, 0, size) if 0 < size <= _LARGEST_ARANGES else b""
+        found, at = set[int](), 0
+        while at + 12 <= len(data):
+            length, wide, start = dwarf.fixed(data, at, 4), 4, at + 4
+            if length == 0xFFFFFFFF:
+                length, wide, start = dwarf.fixed(data, at + 4, 8), 8, at + 12
+            end = start + length
+            version, unit = dwarf.fixed(data, start, 2), dwarf.fixed(data, start + 2, wide)
+            first = start + 2 + wide + 2
+            first += -(first - at) % _PAIR.size
+            if end > len(data) or version != 2 or data[start + 2 + wide] != 8:
+                break  # then it does not tell
+            self._steps.take(1 + (end - first) // 256)
+            pairs = _PAIR.iter_unpack(data[first : first + (end - first) // _PAIR.size * _PAIR.size])
+            if any(begin <= address < begin + count for begin, count in pairs for address in addresses):
+                found.add(unit)
+            at = end
+        return found
+
+    def _name(self, unit: Unit, attributes: Attributes) -> bytes | None:
+        """The name of a function, which stands in the entry that its own one refers to."""
+        passed = []
+        name = None
+        for _ in range(_MOST_HOPS):
+            self._steps.take()
+            if dwarf.NAME in attributes:
+                name = unit.text(attributes, dwarf.NAME)
+                break
+            origin = unit.reference(attributes, dwarf.ORIGIN) or unit.reference(attributes, dwarf.SPECIFICATION)
+            if origin is None:
+                break
+            if origin in self._names:
+                name = self._names[origin]
+                break
+            passed.append(origin)
+            if not unit.at <= origin < unit.end:
+                unit = self._around(origin)
+            attributes = (unit.entry(origin) or (0, {}))[1]
+        self._names.update(dict.fromkeys(passed, name))
+        return name
+
+    def _around(self, offset: int) -> Unit:
+        """The unit that has an entry, which another unit refers to."""
+        return next((u for u in self._all() if u.at <= offset < u.end), None) or self._unit(offset)
+
+    def _ranges(self, unit: Unit, attributes: Attributes) -> Ranges:
+        """The code that an entry describes; none where it describes no code."""
+        if dwarf.RANGES in attributes:
+            base = unit.address(unit.attributes, dwarf.LOW) or 0
+            form, value = attributes[dwarf.RANGES]
+            if unit.version < 5:
+                return self._sections.parse(_RANGES, value, lambda data: self._old_list(data, base))
+            if form == dwarf.RANGES_INDEX:
+                table = unit.attributes.get(dwarf.RANGES_BASE, (0, 8 + unit.offset_size))[1]
+                at = table + value * unit.offset_size
+                value = table + dwarf.fixed(self._sections.read(_RANGE_LISTS, at, 8), 0, unit.offset_size)
+            return self._sections.parse(_RANGE_LISTS, value, lambda data: self._list(unit, data, base))
+        low = unit.address(attributes, dwarf.LOW)
+        if low is None or dwarf.HIGH not in attributes:
+            return ()
+        high = unit.address(attributes, dwarf.HIGH)
+        if high is None:
+            high = low + (unit.constant(attributes, dwarf.HIGH) or 0)
+        return ((low, high),) if low < high <= _HIGHEST else ()
+
+    def _old_list(self, data: bytes, base: int) -> Ranges:
+        """A list of .debug_ranges, of DWARF 2 to 4."""
+        found, at = [], 0
+        while True:
+            self._steps.take()
+            start, end = _PAIR.unpack_from(data, at)
+            at += _PAIR.size
+            if start == end == 0:
+                return tuple(found)
+            if start == _HIGHEST:
+                base = end
+            elif start < end:
+                found.append((base + start, base + end))
+
+    def _list(self, unit: Unit, data: bytes, base: int) -> Ranges:
+        """A list of .debug_rnglists, of DWARF 5 (section 7.25)."""
+        found, at = [], 0
+
+        def operand(kind: str) -> int:
+            nonlocal at
+            value, at = (dwarf.fixed(data, at, 8), at + 8) if kind == "address" else dwarf.number(data, at)
+            return unit.address_of_index(value) if kind == "index" else value
+
+        while True:
+            self._steps.take()
+            kind, at = data[at], at + 1
+            if kind == 0:
+                return tuple(found)
+            if kind not in _RANGE_ENTRIES:
+                raise NoDwarf(f"{_RANGE_LISTS} is damaged: it has no entries of kind {kind}")
+            relative, *operands = _RANGE_ENTRIES[kind]
+            values = [operand(one) for one in operands]
+            if len(values) == 1:
+                base = values[0]
+                continue
+            start, end = values
+            if relative == "base":
+                start, end = base + start, base + end
+            elif relative == "start":
+                end = start + end
+            if start < end:
+                found.append((start, end))
+
+
+_RANGE_ENTRIES = {
+    1: ("", "index"), 2: ("", "index", "index"), 3: ("start", "index", "number"), 4: ("base", "number", "number"),
+    5: ("", "address"), 6: ("", "address", "address"), 7: ("start", "address", "number"),
+}  # fmt: skip
+"""DW_RLE_*: what the end is relative to (start_length), or both are (offset_pair), and the operands."""
