@@ -1,14 +1,13 @@
 """DWARF's units and their entries: which function the code at an address was compiled from.
 
 Versions 2 to 5 (the DWARF standard, chapter 7), as gcc and clang write them, 32 or 64 bits of format. A unit's entries
-are read one after the other, with no regard to the tree that they form, and of most of them nothing but the length: what
-is asked for (the names and the code of functions) stands in each entry itself. No file can cost more than a number of
-steps that is far beyond what a QEMU needs.
+are read one after the other, with no regard to the tree that they form, and of most of them nothing but the length:
+what is asked for (the names and the code of functions) stands in each entry itself. No file can cost more than a number
+of steps that is far beyond what a QEMU needs.
 """
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -30,8 +29,8 @@ _ADDRESS, _BLOCK2, _BLOCK4, _STRING, _BLOCK, _BLOCK1 = 0x01, 0x03, 0x04, 0x08, 0
 _SDATA, _UDATA, _REF_ADDRESS, _REF_UDATA, _INDIRECT, _EXPRESSION = 0x0D, 0x0F, 0x10, 0x15, 0x16, 0x18
 _STRP, _LINE_STRP, _STRX, _ADDRX, _IMPLICIT, RANGES_INDEX = 0x0E, 0x1F, 0x1A, 0x1B, 0x21, 0x23
 _SIZES = {
-    0x05: 2, 0x06: 4, 0x07: 8, 0x0B: 1, 0x0C: 1, 0x11: 1, 0x12: 2, 0x13: 4, 0x14: 8, 0x19: 0, 0x1C: 4, 0x1E: 16, 0x20: 8,
-    0x21: 0, 0x24: 8, 0x25: 1, 0x26: 2, 0x27: 3, 0x28: 4, 0x29: 1, 0x2A: 2, 0x2B: 3, 0x2C: 4,
+    0x05: 2, 0x06: 4, 0x07: 8, 0x0B: 1, 0x0C: 1, 0x11: 1, 0x12: 2, 0x13: 4, 0x14: 8, 0x19: 0, 0x1C: 4, 0x1E: 16,
+    0x20: 8, 0x21: 0, 0x24: 8, 0x25: 1, 0x26: 2, 0x27: 3, 0x28: 4, 0x29: 1, 0x2A: 2, 0x2B: 3, 0x2C: 4,
 }  # fmt: skip
 """Form -> bytes, where that is always the same."""
 _OFFSETS = frozenset((_STRP, 0x17, 0x1D, _LINE_STRP, 0x1F20, 0x1F21))
@@ -261,14 +260,14 @@ class Unit:
             length, at = number(data, at)
             return at + length
         if form in (_BLOCK1, _BLOCK2, _BLOCK4):
-            size = {_BLOCK1: 1, _BLOCK2: 2, _BLOCK4: 4}[form]
-            return at + size + fixed(data, at, size)
+            prefix = {_BLOCK1: 1, _BLOCK2: 2, _BLOCK4: 4}[form]
+            return at + prefix + fixed(data, at, prefix)
         if form == _INDIRECT:
             form, at = number(data, at)
-            size = self._size(form)
+            length = self._size(form)
             if form == _INDIRECT:
                 raise NoDwarf(f"{INFO} is damaged: a form that says to look for the form")
-            return self._end(data, at, form) if size is None else at + size
+            return self._end(data, at, form) if length is None else at + length
         raise NoDwarf(f"an attribute has the form {form:#x}, which is not known")
 
     def _size(self, form: int) -> int | None:
@@ -308,8 +307,10 @@ class Unit:
             if form == _IMPLICIT:
                 implicit, at = number(data, at)
             fields.append((attribute, form, implicit))
-            size = self._size(form)
-            if size is not None and skip and skip[-1] >= 0:
-                skip[-1] += size
-            elif size is not None or form:
-                skip.append(-form if size is None else size)
+            length = self._size(form)
+            if length is None:
+                skip.append(-form)
+            elif skip and skip[-1] >= 0:
+                skip[-1] += length
+            else:
+                skip.append(length)

@@ -6,9 +6,8 @@ entry of each unit.
 
 from __future__ import annotations
 
-import itertools
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
@@ -40,17 +39,26 @@ class Piece:
         """Whether an address lies in it."""
         return any(start <= address < end for start, end in self.ranges)
 
+    def begins_at(self, addresses: AbstractSet[int]) -> bool:
+        """Whether it is a function out of line whose entry is one of these."""
+        return not self.inlined and self.ranges[0][0] in addresses
+
 
 @dataclass(frozen=True)
 class Described:
-    """The pieces of the functions asked for, and the source files of the units that describe them."""
+    """The pieces of the functions asked for, and of the units that describe them the source files and all the code."""
 
     files: tuple[str, ...]
     pieces: tuple[Piece, ...]
+    code: Ranges
+
+    def covers(self, address: int) -> bool:
+        """Whether an address lies in the code of one of the units."""
+        return any(start <= address < end for start, end in self.code)
 
 
-def describe(image: Image, addresses: Iterable[int], names: AbstractSet[str]) -> Described:
-    """The code of functions of these names, in the units that describe these addresses.
+def describe(image: Image, addresses: AbstractSet[int], names: AbstractSet[str]) -> Described:
+    """In the units that describe these addresses: the code of functions of these names, or that begin at one of them.
 
     Raises NoDwarf with the reason where there is nothing to go by.
     """
@@ -59,16 +67,17 @@ def describe(image: Image, addresses: Iterable[int], names: AbstractSet[str]) ->
         raise NoDwarf("it is in the old compressed form (.zdebug)" if sections.has(".zdebug_info") else "there is none")
     try:
         units = _Units(sections)
-        found = units.around(sorted(set(addresses)))
+        found = units.around(sorted(addresses))
         split = next(filter(None, (unit.elsewhere for unit in found)), None)
         if split is not None:
             raise NoDwarf(f"it is split: what describes the code is in {split}, which is not read")
         if not found:
             raise NoDwarf("no unit describes the code that would be probed")
-        pieces = tuple(itertools.chain.from_iterable(units.pieces(unit, names) for unit in found))
+        pieces = tuple(p for unit in found for p in units.pieces(unit) if p.name in names or p.begins_at(addresses))
+        code = tuple(span for unit in found for span in units.ranges(unit, unit.attributes))
     except (OSError, IndexError, ValueError, OverflowError, struct.error) as error:
         raise NoDwarf(f"it is damaged: {error}") from error
-    return Described(tuple(unit.name for unit in found), pieces)
+    return Described(tuple(unit.name for unit in found), pieces, code)
 
 
 class _Units:
@@ -88,13 +97,13 @@ class _Units:
             found |= {unit.at: unit for unit in self._all() if self._covers(unit, missing)}
         return [found[at] for at in sorted(found)]
 
-    def pieces(self, unit: Unit, names: AbstractSet[str]) -> Iterator[Piece]:
-        """The code in a unit of functions of these names."""
+    def pieces(self, unit: Unit) -> Iterator[Piece]:
+        """The code in a unit of all functions whose names are known."""
         for tag, attributes in unit.functions():
-            ranges = self._ranges(unit, attributes)
-            name = (self._name(unit, attributes) or b"").decode("utf-8", "replace") if ranges else ""
-            if name in names:
-                yield Piece(name, tag == dwarf.INLINED, ranges)
+            ranges = self.ranges(unit, attributes)
+            name = self._name(unit, attributes) if ranges else None
+            if name is not None:
+                yield Piece(name.decode("utf-8", "replace"), tag == dwarf.INLINED, ranges)
 
     def _unit(self, at: int) -> Unit:
         if at not in self._units:
@@ -109,7 +118,7 @@ class _Units:
             at = unit.end
 
     def _covers(self, unit: Unit, addresses: list[int]) -> bool:
-        ranges = self._ranges(unit, unit.attributes)
+        ranges = self.ranges(unit, unit.attributes)
         return any(start <= address < end for start, end in ranges for address in addresses)
 
     def _indexed(self, addresses: list[int]) -> set[int]:
@@ -160,7 +169,7 @@ class _Units:
         """The unit that has an entry, which another unit refers to."""
         return next((u for u in self._all() if u.at <= offset < u.end), None) or self._unit(offset)
 
-    def _ranges(self, unit: Unit, attributes: Attributes) -> Ranges:
+    def ranges(self, unit: Unit, attributes: Attributes) -> Ranges:
         """The code that an entry describes; none where it describes no code."""
         if dwarf.RANGES in attributes:
             base = unit.address(unit.attributes, dwarf.LOW) or 0
@@ -182,7 +191,7 @@ class _Units:
 
     def _old_list(self, data: bytes, base: int) -> Ranges:
         """A list of .debug_ranges, of DWARF 2 to 4."""
-        found, at = [], 0
+        found, at = list[tuple[int, int]](), 0
         while True:
             self._steps.take()
             start, end = _PAIR.unpack_from(data, at)
@@ -196,7 +205,7 @@ class _Units:
 
     def _list(self, unit: Unit, data: bytes, base: int) -> Ranges:
         """A list of .debug_rnglists, of DWARF 5 (section 7.25)."""
-        found, at = [], 0
+        found, at = list[tuple[int, int]](), 0
 
         def operand(kind: str) -> int:
             nonlocal at
