@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from colotrace.binary import dwarf
 from colotrace.binary.debugsections import DebugSections, NoDwarf
 from colotrace.binary.dwarf import Attributes, Steps, Unit
+from colotrace.binary.dwarfforms import RANGES_INDEX, fixed, number
 from colotrace.binary.image import Image
 
 _ARANGES, _RANGES, _RANGE_LISTS = ".debug_aranges", ".debug_ranges", ".debug_rnglists"
@@ -127,11 +128,11 @@ class _Units:
         data = self._sections.read(_ARANGES, 0, size) if 0 < size <= _LARGEST_ARANGES else b""
         found, at = set[int](), 0
         while at + 12 <= len(data):
-            length, wide, start = dwarf.fixed(data, at, 4), 4, at + 4
+            length, wide, start = fixed(data, at, 4), 4, at + 4
             if length == 0xFFFFFFFF:
-                length, wide, start = dwarf.fixed(data, at + 4, 8), 8, at + 12
+                length, wide, start = fixed(data, at + 4, 8), 8, at + 12
             end = start + length
-            version, unit = dwarf.fixed(data, start, 2), dwarf.fixed(data, start + 2, wide)
+            version, unit = fixed(data, start, 2), fixed(data, start + 2, wide)
             first = start + 2 + wide + 2
             first += -(first - at) % _PAIR.size
             if end > len(data) or version != 2 or data[start + 2 + wide] != 8:
@@ -176,10 +177,10 @@ class _Units:
             form, value = attributes[dwarf.RANGES]
             if unit.version < 5:
                 return self._sections.parse(_RANGES, value, lambda data: self._old_list(data, base))
-            if form == dwarf.RANGES_INDEX:
+            if form == RANGES_INDEX:
                 table = unit.attributes.get(dwarf.RANGES_BASE, (0, 8 + unit.offset_size))[1]
                 at = table + value * unit.offset_size
-                value = table + dwarf.fixed(self._sections.read(_RANGE_LISTS, at, 8), 0, unit.offset_size)
+                value = table + fixed(self._sections.read(_RANGE_LISTS, at, 8), 0, unit.offset_size)
             return self._sections.parse(_RANGE_LISTS, value, lambda data: self._list(unit, data, base))
         low = unit.address(attributes, dwarf.LOW)
         if low is None or dwarf.HIGH not in attributes:
@@ -209,7 +210,7 @@ class _Units:
 
         def operand(kind: str) -> int:
             nonlocal at
-            value, at = (dwarf.fixed(data, at, 8), at + 8) if kind == "address" else dwarf.number(data, at)
+            value, at = (fixed(data, at, 8), at + 8) if kind == "address" else number(data, at)
             return unit.address_of_index(value) if kind == "index" else value
 
         while True:

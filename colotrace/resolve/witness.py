@@ -85,8 +85,9 @@ def hear(
 def _described(image: Image, roles: Mapping[Role, RolePlan]) -> Described:
     """What DWARF has on the probes, and on the functions that are called where a message is exchanged."""
     probes = [(role, probe) for role, plan in roles.items() for probe in plan.probes]
-    called = {probe.target for role, probe in probes if not _MESSAGES[role].keys().isdisjoint(_names(probe))}
-    return describe(image, {probe.address for _, probe in probes} | (called - {None}), _FUNCTIONS)
+    messages = [probe for role, probe in probes if not _MESSAGES[role].keys().isdisjoint(_names(probe))]
+    called = {probe.target for probe in messages if probe.target is not None}
+    return describe(image, {probe.address for _, probe in probes} | called, _FUNCTIONS)
 
 
 def _told(plan: RolePlan, hearing: _Hearing, source: str, described: Described) -> RolePlan:
