@@ -25,6 +25,9 @@ CONSTANTS = frozenset((0x05, 0x06, 0x07, 0x0B, _SDATA, _UDATA, IMPLICIT))
 
 def number(data: bytes, at: int) -> tuple[int, int]:
     """An unsigned LEB128, and where it ends. IndexError if the data end before it does."""
+    value = data[at]
+    if value < 0x80:
+        return value, at + 1
     value = shift = 0
     while True:
         byte = data[at]

@@ -6,6 +6,9 @@ entry of each unit.
 
 from __future__ import annotations
 
+import bisect
+import functools
+import itertools
 import struct
 from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
@@ -19,13 +22,15 @@ from colotrace.binary.image import Image
 
 _ARANGES, _RANGES, _RANGE_LISTS = ".debug_aranges", ".debug_ranges", ".debug_rnglists"
 _LARGEST_ARANGES = 8 << 20
+_MOST_PIECES = 1000
+"""colo.c has about 25."""
 _MOST_HOPS = 8
 """From an inlined call to its function's name: an abstract instance, a declaration."""
 _PAIR = struct.Struct("<QQ")
 _HIGHEST = (1 << 64) - 1
 
 Ranges = tuple[tuple[int, int], ...]
-"""(start, end), as DWARF has them: the first one begins with the function's entry."""
+"""(start, end), as DWARF has them."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,7 @@ class Piece:
 
     def begins_at(self, addresses: AbstractSet[int]) -> bool:
         """Whether it is a function out of line whose entry is one of these."""
-        return not self.inlined and self.ranges[0][0] in addresses
+        return not self.inlined and any(start in addresses for start, _ in self.ranges)
 
 
 @dataclass(frozen=True)
@@ -74,7 +79,10 @@ def describe(image: Image, addresses: AbstractSet[int], names: AbstractSet[str])
             raise NoDwarf(f"it is split: what describes the code is in {split}, which is not read")
         if not found:
             raise NoDwarf("no unit describes the code that would be probed")
-        pieces = tuple(p for unit in found for p in units.pieces(unit) if p.name in names or p.begins_at(addresses))
+        wanted = (p for unit in found for p in units.pieces(unit) if p.name in names or p.begins_at(addresses))
+        pieces = tuple(itertools.islice(wanted, _MOST_PIECES + 1))
+        if len(pieces) > _MOST_PIECES:
+            raise NoDwarf(f"it is too large: it has the functions of colo.c in more than {_MOST_PIECES} pieces")
         code = tuple(span for unit in found for span in units.ranges(unit, unit.attributes))
     except (OSError, IndexError, ValueError, OverflowError, struct.error) as error:
         raise NoDwarf(f"it is damaged: {error}") from error
@@ -111,16 +119,22 @@ class _Units:
             self._units[at] = Unit(self._sections, at, self._steps)
         return self._units[at]
 
-    def _all(self) -> Iterator[Unit]:
-        at, end = 0, self._sections.size(dwarf.INFO)
+    @functools.cached_property
+    def _starts(self) -> list[int]:
+        """Where each unit begins."""
+        found, at, end = list[int](), 0, self._sections.size(dwarf.INFO)
         while at < end:
-            unit = self._unit(at)
-            yield unit
-            at = unit.end
+            self._steps.take()
+            found.append(at)
+            at += dwarf.unit_size(self._sections.read(dwarf.INFO, at, 12))
+        return found
+
+    def _all(self) -> Iterator[Unit]:
+        """Every unit; not kept, since there are many."""
+        return (self._units.get(at) or Unit(self._sections, at, self._steps) for at in self._starts)
 
     def _covers(self, unit: Unit, addresses: list[int]) -> bool:
-        ranges = self.ranges(unit, unit.attributes)
-        return any(start <= address < end for start, end in ranges for address in addresses)
+        return any(_any_within(addresses, start, end) for start, end in self.ranges(unit, unit.attributes))
 
     def _indexed(self, addresses: list[int]) -> set[int]:
         """The units that .debug_aranges has for these addresses."""
@@ -139,7 +153,7 @@ class _Units:
                 break  # then it does not tell
             self._steps.take(1 + (end - first) // 256)
             pairs = _PAIR.iter_unpack(data[first : first + (end - first) // _PAIR.size * _PAIR.size])
-            if any(begin <= address < begin + count for begin, count in pairs for address in addresses):
+            if any(_any_within(addresses, begin, begin + count) for begin, count in pairs):
                 found.add(unit)
             at = end
         return found
@@ -168,7 +182,7 @@ class _Units:
 
     def _around(self, offset: int) -> Unit:
         """The unit that has an entry, which another unit refers to."""
-        return next((u for u in self._all() if u.at <= offset < u.end), None) or self._unit(offset)
+        return self._unit(self._starts[bisect.bisect_right(self._starts, offset) - 1])
 
     def ranges(self, unit: Unit, attributes: Attributes) -> Ranges:
         """The code that an entry describes; none where it describes no code."""
@@ -232,6 +246,12 @@ class _Units:
                 end = start + end
             if start < end:
                 found.append((start, end))
+
+
+def _any_within(addresses: list[int], start: int, end: int) -> bool:
+    """Whether one of these sorted addresses lies there."""
+    at = bisect.bisect_left(addresses, start)
+    return at < len(addresses) and addresses[at] < end
 
 
 _RANGE_ENTRIES = {
