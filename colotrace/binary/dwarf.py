@@ -79,7 +79,7 @@ class Unit:
 
     def __init__(self, sections: DebugSections, at: int, steps: Steps) -> None:
         self.sections, self.at, self.steps = sections, at, steps
-        steps.take(4)
+        steps.take(16)
         self._abbreviations: dict[int, Abbreviation] = {}
         sections.parse(INFO, at, self._read_header)
         self._forms = Forms(self.version, self.offset_size)

@@ -109,6 +109,7 @@ class _Units:
     def pieces(self, unit: Unit) -> Iterator[Piece]:
         """The code in a unit of all functions whose names are known."""
         for tag, attributes in unit.functions():
+            self._steps.take(8)
             ranges = self.ranges(unit, attributes)
             name = self._name(unit, attributes) if ranges else None
             if name is not None:
@@ -124,7 +125,7 @@ class _Units:
         """Where each unit begins."""
         found, at, end = list[int](), 0, self._sections.size(dwarf.INFO)
         while at < end:
-            self._steps.take()
+            self._steps.take(2)
             found.append(at)
             at += dwarf.unit_size(self._sections.read(dwarf.INFO, at, 12))
         return found

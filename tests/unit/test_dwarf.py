@@ -16,7 +16,7 @@ from colotrace.binary.image import Image
 from colotrace.resolve.resolver import resolve
 
 from .compiled import Build, build, run
-from .decoding import image_of
+from .decoding import cpu_bound, image_of
 from .described import NAMES, SPLIT, WITNESSED, pieces, place, plain, with_bytes
 from .elfwriter import ElfWriter
 from .nameless import with_section
@@ -129,6 +129,26 @@ def test_a_bound_on_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     addresses = probed(GCC)
     monkeypatch.setattr(dwarf, "MOST_STEPS", 500)
     assert "it is too large: " in reason(GCC, addresses)
+
+
+@pytest.mark.parametrize("what", ["units", "functions"])
+def test_more_of_anything_than_there_should_be_ends_soon(what: str) -> None:
+    """Units with nothing in them, and one unit of functions of which each has a name and code."""
+    header, code = struct.pack("<HBBI", 5, 1, 8, 0), struct.pack("<QI", 0x1000, 1)
+    if what == "units":
+        unit = header + b"\x03"
+        data = (struct.pack("<I", len(unit)) + unit) * 1_000_000
+    else:
+        unit = header + b"\x01" + code + (b"\x02" + code + b"f\0") * 400_000 + b"\0"
+        data = struct.pack("<I", len(unit)) + unit
+    low_high = b"\x11\x01\x12\x06"
+    unit_with_code, inlined = b"\x01\x11\x01" + low_high + b"\0\0", b"\x02\x1d\x00" + low_high + b"\x03\x08\0\0"
+    elf = ElfWriter()
+    elf.text(0x1000, b"\xc3")
+    file = with_section(elf.build(), ".debug_abbrev", unit_with_code + inlined + b"\x03\x11\x01\0\0\0")
+    with image_of(with_section(file, ".debug_info", data)) as image, cpu_bound(5):
+        with pytest.raises(NoDwarf, match=r"it is too large: .* steps"):
+            describe(image, {0x1000}, NAMES)
 
 
 def test_a_bound_on_a_unit(monkeypatch: pytest.MonkeyPatch) -> None:
