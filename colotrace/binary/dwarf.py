@@ -24,8 +24,8 @@ _SPLIT = (0x76, 0x2130)
 _COMPILE, _PARTIAL, _SKELETON, _SPLIT_UNIT = 1, 3, 4, 5
 
 MOST_STEPS = 1_000_000
-"""Entries, attributes of abbreviations, ranges: half a second's work. What colo.c and the way to it need is 10,000,
-and 400,000 in a file of 750 units from gcc of which .debug_aranges was taken away."""
+"""Entries, attributes of abbreviations, ranges: a second's work. What colo.c and the way to it need is 10,000, and
+400,000 in a file of 750 units from gcc of which .debug_aranges was taken away."""
 _LARGEST_UNIT = 32 << 20
 _WIDE = 0xFFFFFFFF
 """What stands for a length of 8 bytes to follow: the format of 64 bits."""

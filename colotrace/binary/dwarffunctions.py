@@ -63,9 +63,12 @@ class Described:
         return any(start <= address < end for start, end in self.code)
 
 
-def describe(image: Image, addresses: AbstractSet[int], names: AbstractSet[str]) -> Described:
-    """In the units that describe these addresses: the code of functions of these names, or that begin at one of them.
+def describe(
+    image: Image, addresses: AbstractSet[int], names: AbstractSet[str], called: AbstractSet[int] = frozenset()
+) -> Described:
+    """The code of functions of these names, and of those that begin where one of `called` is.
 
+    Only the units that describe the addresses are read, and those of what is called that are found along with them.
     Raises NoDwarf with the reason where there is nothing to go by.
     """
     sections = DebugSections(image)
@@ -73,13 +76,13 @@ def describe(image: Image, addresses: AbstractSet[int], names: AbstractSet[str])
         raise NoDwarf("it is in the old compressed form (.zdebug)" if sections.has(".zdebug_info") else "there is none")
     try:
         units = _Units(sections)
-        found = units.around(sorted(addresses))
+        found = units.around(sorted(addresses), sorted(addresses | called))
         split = next(filter(None, (unit.elsewhere for unit in found)), None)
         if split is not None:
             raise NoDwarf(f"it is split: what describes the code is in {split}, which is not read")
         if not found:
             raise NoDwarf("no unit describes the code that would be probed")
-        wanted = (p for unit in found for p in units.pieces(unit) if p.name in names or p.begins_at(addresses))
+        wanted = (p for unit in found for p in units.pieces(unit) if p.name in names or p.begins_at(called))
         pieces = tuple(itertools.islice(wanted, _MOST_PIECES + 1))
         if len(pieces) > _MOST_PIECES:
             raise NoDwarf(f"it is too large: it has the functions of colo.c in more than {_MOST_PIECES} pieces")
@@ -97,14 +100,16 @@ class _Units:
         self._units: dict[int, Unit] = {}
         self._names: dict[int, bytes | None] = {}
 
-    def around(self, addresses: list[int]) -> list[Unit]:
-        """The units that describe at least one of these addresses, by their place."""
-        found = {at: self._unit(at) for at in self._indexed(addresses)}
-        found = {at: unit for at, unit in found.items() if self._covers(unit, addresses)}
-        missing = [a for a in addresses if not any(self._covers(unit, [a]) for unit in found.values())]
-        if missing:
-            found |= {unit.at: unit for unit in self._all() if self._covers(unit, missing)}
-        return [found[at] for at in sorted(found)]
+    def around(self, needed: list[int], wanted: list[int]) -> list[Unit]:
+        """The units that describe at least one of the addresses `wanted`, by their place.
+
+        All units are gone through only for one that is `needed`.
+        """
+        units = (self._unit(at) for at in sorted(self._indexed(wanted)))
+        found = [unit for unit in units if self._covers(unit, wanted)]
+        if all(any(self._covers(unit, [address]) for unit in found) for address in needed):
+            return found
+        return [unit for unit in self._all() if self._covers(unit, wanted)]
 
     def pieces(self, unit: Unit) -> Iterator[Piece]:
         """The code in a unit of all functions whose names are known."""

@@ -87,7 +87,7 @@ def _described(image: Image, roles: Mapping[Role, RolePlan]) -> Described:
     probes = [(role, probe) for role, plan in roles.items() for probe in plan.probes]
     messages = [probe for role, probe in probes if not _MESSAGES[role].keys().isdisjoint(_names(probe))]
     called = {probe.target for probe in messages if probe.target is not None}
-    return describe(image, {probe.address for _, probe in probes} | called, _FUNCTIONS)
+    return describe(image, {probe.address for _, probe in probes}, _FUNCTIONS, called)
 
 
 def _told(plan: RolePlan, hearing: _Hearing, source: str, described: Described) -> RolePlan:
