@@ -19,7 +19,7 @@ from colotrace.binary.image import Image
 from colotrace.errors import BinaryError
 from colotrace.phases import Role
 from colotrace.resolve.plan import Probe, Quality, RolePlan, Unresolved, Witness, WitnessedFunction
-from colotrace.resolve.skeleton import SKELETONS, Choice, Step, StepKind
+from colotrace.resolve.skeleton import SKELETONS, Step, StepKind
 
 _SENDERS = frozenset(("colo_send_message",))
 _RECEIVERS = frozenset(("colo_receive_message", "colo_receive_check_message"))
@@ -44,6 +44,15 @@ _OWNER = {
     role: {name: owner for names, owner in owners.items() for name in names.split()} for role, owners in _OWNERS.items()
 }
 _FUNCTIONS = frozenset(owner for owners in _OWNERS.values() for owner in owners.values()) | _SENDERS | _RECEIVERS
+_MESSAGES = {
+    skeleton.role: {
+        step.boundary: _SENDERS if step.kind is StepKind.SEND else _RECEIVERS
+        for step in skeleton.steps
+        if isinstance(step, Step) and step.boundary and step.message
+    }
+    for skeleton in SKELETONS
+}
+"""Boundary -> the functions that exchange its message, of which one is called there, or is inlined."""
 
 
 @dataclass
@@ -64,7 +73,8 @@ def hear(
     """
     source = INFO
     try:
-        if image.section(INFO) is None and debug_file is not None:
+        own = image.section(INFO)
+        if debug_file is not None and (own is None or not own.in_file):
             source = f"{INFO} of {debug_file}"
             with Image(debug_file, debug=True) as debug:
                 described = _described(debug, roles)
@@ -153,19 +163,3 @@ def _ranges(pieces: Iterable[Piece]) -> str:
     spans = sorted(span for piece in pieces for span in piece.ranges)
     told = ", ".join(f"{start:#x}-{end:#x}" for start, end in spans[:8])
     return f"{told} and {len(spans) - 8} more" if len(spans) > 8 else told
-
-
-def _messages() -> dict[Role, dict[str, frozenset[str]]]:
-    """Boundary -> the functions that exchange its message."""
-    found: dict[Role, dict[str, frozenset[str]]] = {}
-    for skeleton in SKELETONS:
-        steps = [step for step in skeleton.steps if isinstance(step, Step) and not isinstance(step, Choice)]
-        found[skeleton.role] = {
-            step.boundary: _SENDERS if step.kind is StepKind.SEND else _RECEIVERS
-            for step in steps
-            if step.boundary and step.message
-        }
-    return found
-
-
-_MESSAGES = _messages()
