@@ -38,8 +38,9 @@ _OWNERS: dict[Role, dict[str, str]] = {
         "put-begin size": "colo_receive_message_value",
     },
 }
-"""The function that a boundary's call is in, by QEMU's source, 5.0 to 11.1. A transaction's end is where its function
-returns to, and belongs to none; in 5.0 the secondary's transaction is in the thread's function, and not judged."""
+"""The function that a boundary's call is in, by QEMU's source. A transaction's end is where its function returns to,
+and belongs to none. Where a version has no function of a name (the oldest ones have the secondary's transaction in the
+thread's function itself), what would belong to it is not judged."""
 _OWNER = {
     role: {name: owner for names, owner in owners.items() for name in names.split()} for role, owners in _OWNERS.items()
 }
