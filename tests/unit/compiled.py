@@ -133,14 +133,14 @@ def _compile(one: Build, work: Path) -> None:
     options += ["-O1", "-w", "-ffreestanding", "-fno-stack-protector", f"-DSHAPE={one.shape}"]
     run(one.compiler, *options, "-o", str(ribs), str(SOURCES / "ribs.c"))
     sources = [*(str(SOURCES / name) for name in ("thread.c", "counters.c", "text.c")), str(ribs)]
-    run(*command, "-o", str(work / "twin"), *sources)
+    run(*command, "-o", str(work / "twin"), *sources, folder=work)
     strip = ["--strip-all"] if one.stripped else []
     run("objcopy", *strip, "--remove-section=.marks", str(work / "twin"), str(work / "program"))
 
 
-def run(*command: str) -> str:
-    """What a tool prints; what it complains of is the error."""
-    run = subprocess.run(command, capture_output=True, text=True)
+def run(*command: str, folder: Path | None = None) -> str:
+    """What a tool prints; what it complains of is the error. Clang leaves .dwo files in the `folder` it works in."""
+    run = subprocess.run(command, capture_output=True, text=True, cwd=folder)
     assert run.returncode == 0, f"{' '.join(command)}:\n{run.stderr}"
     return run.stdout
 
