@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import random
 import sys
@@ -32,6 +33,8 @@ def main() -> int:
     small: dict[str, Callable[[bytes], object]] = dict.fromkeys(elffuzz.seeds(), elffuzz.survives)
     data = {**elffuzz.seeds(), "debug file": elffuzz.debug_seed()[1]}
     small["debug file"] = elffuzz.survives_debug
+    for name, seed in elffuzz.dwarf_seeds().items():
+        data[name], small[name] = seed, functools.partial(elffuzz.survives_dwarf, name)
     large = {path: Path(path).read_bytes() for path in arguments.binary}
     number = first = random.randrange(1 << 32) if arguments.seed is None else arguments.seed
     began = told = time.monotonic()
@@ -44,7 +47,7 @@ def main() -> int:
             hurt = elffuzz.hurt(large[name], dice)
         else:
             name = dice.choice(sorted(small))
-            survives, hurt = small[name], elffuzz.hurt(data[name], dice)
+            survives, hurt = small[name], elffuzz.hurt(data[name], dice, ".debug_" if name.startswith("dwarf") else "")
         try:
             answers[type(survives(hurt)).__name__] += 1
         except BaseException as error:  # a MemoryError and a deadline count, too

@@ -194,6 +194,11 @@ class Image:
         """A section's bytes in the file; empty for .bss and its like."""
         return self._data[section.offset : section.offset + section.size] if section.in_file else b""
 
+    def piece(self, section: Section, at: int, size: int) -> bytes:
+        """Up to `size` of a section's bytes, from `at` on, read without mapping them."""
+        start, size = section.offset + at, max(0, min(size, section.size - at))
+        return self._data[start : start + size] if self._file is None else os.pread(self._file.fileno(), size, start)
+
     def offset_of(self, address: int) -> int | None:
         """The file offset of a virtual address; None if the file has no byte for it."""
         for segment in self.segments:

@@ -44,6 +44,8 @@ class Symbols:
         self._given_at: dict[int, list[Symbol]] = {}
         self.sources: list[str] = []
         self.notes: list[str] = []
+        self.debug_file: str | None = None
+        """The separate debug file that some of the names are from."""
         self.of_colo: frozenset[int] | None = None
         """Where most functions have no name: those that evidence puts in migration/colo.c."""
         self.conflicts: dict[str, str] = {}

@@ -83,7 +83,18 @@ def _print_role(console: Console, role: RolePlan) -> None:
         console.print(Text(f"  found {role.found_by}", style="dim"))
         told = "; ".join(f"{subject}: {where}" for subject, where in role.meanings.items())
         console.print(Text(f"  {told}", style="dim"))
+    if role.probes:
+        console.print(Text(f"  {_witness(role)}", style="yellow" if role.witness.contradicted else "dim"))
     _print_probes(console, role.probes)
+
+
+def _witness(role: RolePlan) -> str:
+    """What the second witness says, in a line."""
+    witness = role.witness
+    if witness.reason:
+        return f"no second witness: {printable(witness.source)}: {printable(witness.reason)}"
+    agreed, judged = len(witness.agreed), len(witness.agreed) + len(witness.contradicted)
+    return f"second witness: {printable(witness.source)} has {agreed} of {judged} boundaries in the right functions"
 
 
 def _print_probes(console: Console, probes: tuple[Probe, ...]) -> None:

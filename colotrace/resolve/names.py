@@ -25,19 +25,23 @@ def find_names(image: Image, options: NameOptions = ONLY_THIS_HOST) -> Symbols:
     more: list[SymbolTable] = []
     notes: list[str] = []
     whole = image.section(".symtab") is not None
-    if options.debug_file is not None:
-        more += debugfiles.tables_of_file(image, options.debug_file)
+    debug_file = options.debug_file
+    if debug_file is not None:
+        more += debugfiles.tables_of_file(image, debug_file)
         whole = True
     if not whole:
-        more += _found(image, options.debug_root, notes)
+        debug_file, found = _found(image, options.debug_root, notes)
+        more += found
     if not whole and not more and options.fetch is not None and image.build_id is not None:
-        more += debugfiles.tables_of_file(image, options.fetch(image.build_id))
+        debug_file = options.fetch(image.build_id)
+        more += debugfiles.tables_of_file(image, debug_file)
     try:
         more += debugfiles.tables_inside(image)
     except BinaryError as error:
         notes.append(error.message)
     symbols = Symbols(image, more)
     symbols.notes += notes
+    symbols.debug_file = debug_file
     if not any(symbols.find(skeleton.root) for skeleton in SKELETONS) and image.has_text(COLO_TEXT):
         findings = identify(image, symbols)
         symbols.add(symbol for symbol in findings.symbols if not symbols.find(symbol.name))
@@ -46,15 +50,15 @@ def find_names(image: Image, options: NameOptions = ONLY_THIS_HOST) -> Symbols:
     return symbols
 
 
-def _found(image: Image, root: str, notes: list[str]) -> list[SymbolTable]:
-    """The first separate debug file on this host that is the image's."""
+def _found(image: Image, root: str, notes: list[str]) -> tuple[str | None, list[SymbolTable]]:
+    """The first separate debug file on this host that is the image's, and its tables."""
     for path, link in debugfiles.candidates(image, root):
         if os.path.exists(path):
             try:
-                return debugfiles.tables_of_file(image, path, link)
+                return path, debugfiles.tables_of_file(image, path, link)
             except (BinaryError, OSError) as error:
                 notes.append(error.message if isinstance(error, BinaryError) else f"cannot read {path}: {error}")
-    return []
+    return None, []
 
 
 def provenance(symbols: Symbols) -> tuple[KnownName, ...]:

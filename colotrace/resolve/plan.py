@@ -38,6 +38,8 @@ class Probe:
     emulated: bool
     evidence: str
     proven: bool = True
+    target: int | None = None
+    """Where a direct call or jump goes."""
 
     def as_json(self) -> dict[str, object]:
         """The probe as an object of JSON types; the address is unbiased, as in a disassembly of the file."""
@@ -89,6 +91,48 @@ class KnownName:
 
 
 @dataclass(frozen=True)
+class WitnessedFunction:
+    """Code of a function, by the witness: out of line, or where a call of it was inlined; ranges are (start, end)."""
+
+    name: str
+    inlined: bool
+    ranges: tuple[tuple[int, int], ...]
+
+    def as_json(self) -> dict[str, object]:
+        """As an object of JSON types."""
+        return {"name": self.name, "inlined": self.inlined, "ranges": [list(span) for span in self.ranges]}
+
+
+@dataclass(frozen=True)
+class Witness:
+    """What the debugging information in `source` says to a role's probes; see colotrace.resolve.witness.
+
+    The boundaries that lie in the functions they belong to, those that do not, and those it cannot tell of. `reason`
+    says why there is no witness.
+    """
+
+    source: str = ""
+    files: tuple[str, ...] = ()
+    functions: tuple[WitnessedFunction, ...] = ()
+    agreed: tuple[str, ...] = ()
+    contradicted: tuple[str, ...] = ()
+    unjudged: tuple[str, ...] = ()
+    reason: str = ""
+
+    def as_json(self) -> dict[str, object]:
+        """As an object of JSON types."""
+        return {
+            "source": self.source,
+            "files": list(self.files),
+            "functions": [function.as_json() for function in self.functions],
+            "agreed": list(self.agreed),
+            "contradicted": list(self.contradicted),
+            "unjudged": list(self.unjudged),
+            "reason": self.reason or None,
+        }
+
+
+@dataclass(frozen=True)
 class RolePlan:
     """One role's probes, and what they can time.
 
@@ -102,12 +146,14 @@ class RolePlan:
     probes: tuple[Probe, ...]
     found_by: str = ""
     meanings: Mapping[str, str] = field(default_factory=dict)
+    witness: Witness = Witness()
 
     def as_json(self) -> dict[str, object]:
         """As an object of JSON types."""
         return {
             "function": self.function,
             "found_by": self.found_by or None,
+            "witness": self.witness.as_json(),
             "meanings": dict(self.meanings),
             "phases": {p.value: quality.value if quality else None for p, quality in self.phases.items()},
             "probes": [probe.as_json() for probe in self.probes],

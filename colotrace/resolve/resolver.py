@@ -22,6 +22,7 @@ from colotrace.resolve.roleplan import make_probe
 from colotrace.resolve.roots import find_root
 from colotrace.resolve.skeleton import COLO_TEXT, SKELETONS, VM_START
 from colotrace.resolve.spine import lay_out
+from colotrace.resolve.witness import hear
 
 
 def resolve(path: str | os.PathLike[str], name: str | None = None, options: NameOptions = ONLY_THIS_HOST) -> ProbePlan:
@@ -74,7 +75,8 @@ def resolve_image(image: Image, options: NameOptions = ONLY_THIS_HOST) -> ProbeP
             continue
         roles[skeleton.role] = replace(resolver.resolve(), found_by=found_by)
         unresolved.extend(resolver.unresolved)
-    unresolved += quarrels(symbols)
+    roles, doubts = hear(image, symbols.debug_file, roles)
+    unresolved += [*doubts, *quarrels(symbols)]
     if image.machine in UNTRIED_MACHINES:
         unresolved.append(Unresolved(None, "attaching", UNTRIED_MACHINES[image.machine]))
     if not any(plan.probes for plan in roles.values()):

@@ -103,6 +103,7 @@ def make_probe(
         emulated=instruction.emulated,
         evidence=evidence,
         proven=proven,
+        target=instruction.target,
     )
 
 

@@ -12,6 +12,7 @@ from own_qemu import own_qemu
 from witness import hold_against_qmp
 
 from colotrace.phases import ROLE_PHASES, Role
+from colotrace.resolve.nameoptions import NameOptions
 from colotrace.resolve.plan import Quality
 from colotrace.resolve.resolver import resolve
 
@@ -19,6 +20,11 @@ BUILDS = (
     ("gcc", "-O0"), ("gcc", "-O1"), ("gcc", "-O3"), ("gcc", "-O2", "-fno-inline", "-fuse-ld=lld"),
     ("gcc", "-O2", "-fcf-protection=full", "-fno-plt"), ("clang", "-O0"), ("clang", "-O2", "-fuse-ld=lld"),
     ("clang", "-O3"), ("clang", "-Os"),
+)  # fmt: skip
+DESCRIBED = (
+    ("gcc", "-O0", "-g"), ("gcc", "-O2", "-g"), ("gcc", "-O2", "-gdwarf-4"), ("gcc", "-O2", "-g", "-gz"),
+    ("gcc", "-O3", "-g"), ("clang", "-O0", "-g"), ("clang", "-O2", "-g", "-fuse-ld=lld"), ("clang", "-O2", "-gdwarf-4"),
+    ("clang", "-O3", "-g"),
 )  # fmt: skip
 LIVE = (("gcc", "-O0"), ("clang", "-O2", "-fuse-ld=lld"))
 
@@ -56,6 +62,31 @@ def test_stripped_the_plan_is_the_same(build: tuple[str, ...], tmp_path: Path) -
         (p.role, p.boundary, p.address) for p in named.probes
     }
     assert all(item.role is None for item in nameless.unresolved), "what is inlined away has no name to find"
+
+
+@pytest.mark.parametrize("build", DESCRIBED, ids=" ".join)
+def test_dwarf_agrees(build: tuple[str, ...]) -> None:
+    """Every boundary lies in the function that QEMU's source has it in; a transaction's end belongs to none."""
+    plan = resolve(own_qemu(*build))
+    assert plan.unresolved == ()
+    for role in Role:
+        witness = plan.roles[role].witness
+        probed = {name for probe in plan.roles[role].probes for name in probe.boundary.name.split("+")}
+        assert set(witness.agreed) == probed - {"transaction-end"} and len(probed) > 18
+        assert (witness.contradicted, witness.reason) == ((), "")
+        assert [Path(name).name for name in witness.files] == ["colo.c"]
+        assert plan.roles[role].phases == dict.fromkeys(ROLE_PHASES[role], Quality.EXACT)
+
+
+def test_dwarf_in_a_separate_file_agrees(tmp_path: Path) -> None:
+    qemu = str(own_qemu("gcc", "-O2", "-g"))
+    stripped, debug = tmp_path / "qemu", str(tmp_path / "qemu.debug")
+    subprocess.run(["objcopy", "--only-keep-debug", qemu, debug], check=True)
+    subprocess.run(["objcopy", "--strip-all", qemu, stripped], check=True)
+    plan = resolve(stripped, options=NameOptions(debug))
+    for role in plan.roles.values():
+        assert role.witness.source == f".debug_info of {debug}" and len(role.witness.agreed) > 17
+        assert (role.witness.contradicted, role.witness.reason) == ((), "")
 
 
 @pytest.mark.parametrize("build", LIVE, ids=" ".join)

@@ -168,7 +168,7 @@ def _compile(one: Build, work: Path) -> None:
     linker = [flag for flag in one.flags.split() if machine and one.shared and flag.startswith("-fuse-ld")]
     run(one.tool, *machine, *linker, *options, "-o", str(ribs), str(SOURCES / "ribs.c"))
     sources = [*(str(SOURCES / name) for name in ("thread.c", "counters.c", "text.c")), str(ribs)]
-    run(*command, "-o", str(work / "twin"), *sources)
+    run(*command, "-o", str(work / "twin"), *sources, folder=work)
     strip = ["--strip-all"] if one.stripped else []
     objcopy = tool_for("objcopy", one.arm)
     run(objcopy, *strip, "--remove-section=.marks", str(work / "twin"), str(work / "program"))
@@ -179,9 +179,9 @@ def tool_for(name: str, arm: bool) -> str:
     return f"{_ARM}-{name}" if arm else name
 
 
-def run(*command: str) -> str:
-    """What a tool prints; what it complains of is the error."""
-    run = subprocess.run(command, capture_output=True, text=True)
+def run(*command: str, folder: Path | None = None) -> str:
+    """What a tool prints; what it complains of is the error. Clang leaves .dwo files in the `folder` it works in."""
+    run = subprocess.run(command, capture_output=True, text=True, cwd=folder)
     assert run.returncode == 0, f"{' '.join(command)}:\n{run.stderr}"
     return run.stdout
 

@@ -15,11 +15,14 @@ from functools import cache
 
 from colotrace.errors import ColotraceError
 from colotrace.resolve.nameoptions import NameOptions
-from colotrace.resolve.plan import ProbePlan
+from colotrace.resolve.plan import ProbePlan, Quality
 from colotrace.resolve.resolver import resolve
 
+from . import compiled
 from .coloprogram import VERSION_TEXT, Recipe, build
+from .compiled import Build
 from .decoding import cpu_bound, image_of
+from .described import PLAIN, SPLIT
 from .elfwriter import file_of
 from .evidenceprogram import FUNCTIONS, built
 from .nameless import debug_file, link_to, minidebug, nameless, with_section
@@ -53,6 +56,15 @@ def debug_seed() -> tuple[bytes, bytes]:
 
 
 @cache
+def dwarf_seeds() -> dict[str, bytes]:
+    """Name -> a compiled program whose debugging information is the part to be hurt."""
+    builds = [Build(*way, flags=flags, stripped=False) for way, flags in PLAIN.items()]
+    builds += [Build("gcc", "-O2", flags=flags, stripped=False) for flags in ("-g -gz", "-g -flto", "-g -gdwarf64")]
+    builds += [Build("clang", "-O2", 111, "pie", "-g -flto -fuse-ld=lld", stripped=False), SPLIT[0]]
+    return {f"dwarf: {one}": compiled.build(one).path.read_bytes() for one in builds}
+
+
+@cache
 def places(data: bytes) -> dict[str, range]:
     """The parts of a file that mean something, by name."""
     found = {"header": range(64), "program headers": range(64, 64 + 56 * struct.unpack_from("<H", data, 56)[0])}
@@ -69,14 +81,17 @@ def places(data: bytes) -> dict[str, range]:
     return found
 
 
-def hurt(data: bytes, dice: random.Random) -> bytes:
-    """The file with a few changes: bytes, words that are often mishandled, cuts, and parts in the place of others."""
+def hurt(data: bytes, dice: random.Random, only: str = "") -> bytes:
+    """The file with a few changes: bytes, words that are often mishandled, cuts, and parts in the place of others.
+
+    With `only`, just in the parts whose names begin with it, and without cuts.
+    """
     out = bytearray(data)
-    regions = list(places(data).values())
+    regions = [region for name, region in places(data).items() if name.startswith(only)]
     for _ in range(dice.randint(1, 6)):
         region = dice.choice(regions)
         at = min(dice.choice(region), len(out) - 1)
-        kind = dice.randrange(10)
+        kind = dice.randrange(9 if only else 10)
         if kind < 4:
             out[at] = dice.randrange(256)
         elif kind < 8:
@@ -120,6 +135,29 @@ def survives(data: bytes) -> ProbePlan | ColotraceError:
     """The plan, or an error for people; AssertionError, or whatever else is raised, where it is neither, or is late."""
     with file_of(data) as path:
         return _answer(lambda: resolve(path, "qemu", NameOptions(debug_root=NOWHERE)))
+
+
+@cache
+def _unhurt(name: str) -> ProbePlan:
+    plan = survives(dwarf_seeds()[name])
+    assert isinstance(plan, ProbePlan)
+    return plan
+
+
+def survives_dwarf(name: str, data: bytes) -> ProbePlan:
+    """The plan for a seed of which only the debugging information was hurt: its probes are the same, as if it were
+    not; and what is exact then is exact with it or not at all."""
+    plan, before = survives(data), _unhurt(name)
+    assert isinstance(plan, ProbePlan)
+    assert [(p.address, p.data, p.boundary) for p in plan.probes] == [
+        (p.address, p.data, p.boundary) for p in before.probes
+    ]
+    for role, told in plan.roles.items():
+        heard = told.witness
+        assert heard.agreed or heard.contradicted or heard.reason
+        assert not heard.contradicted or Quality.EXACT not in told.phases.values()
+        assert heard.contradicted or told.phases == before.roles[role].phases
+    return plan
 
 
 def survives_debug(debug: bytes) -> ProbePlan | ColotraceError:

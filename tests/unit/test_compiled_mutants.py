@@ -27,7 +27,7 @@ SHARE, SHARE_OF_NUMBERS = 8, 4
 FLOATING = {"ready", "reply", "vm-stopped", "put-end", "transaction-end"}
 """Boundaries that are the next call or branch, whatever it leads to."""
 EQUAL = {
-    ("colo_receive_message_value", "colo_receive_check_message"), ("colo_await", "colo_receive_message"),
+    ("colo_receive_message_value", "colo_receive_check_message"), ("colo_wait_handle_message", "colo_receive_message"),
     ("colo_receive_message", "qemu_get_be32"),
 }  # fmt: skip
 """A call of the first changed to the second receives the same message, and is then its place."""

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from .coloprogram import ROOTS, Recipe, build
 from .decoding import code_of_file, deadline, image_of
-from .elffuzz import debug_seed, hurt, places, seeds, survives, survives_debug
+from .elffuzz import debug_seed, dwarf_seeds, hurt, places, seeds, survives, survives_debug, survives_dwarf
 from .truth import exact, plan_or_error
 
 PROGRAM = build(Recipe(seed=3))
@@ -127,6 +127,25 @@ def test_each_source_of_names_hurt(name: str, number: int) -> None:
 @given(st.integers(0, 1 << 32))
 def test_debug_files_hurt(number: int) -> None:
     survives_debug(hurt(debug_seed()[1], random.Random(number)))
+
+
+@pytest.fixture(scope="module")
+def described() -> dict[str, bytes]:
+    return dwarf_seeds()
+
+
+def test_every_seed_with_dwarf_is_read_to_the_end(described: dict[str, bytes]) -> None:
+    for name, data in described.items():
+        for role in survives_dwarf(name, data).roles.values():
+            assert role.witness.reason.startswith("it is split") if "split" in name else len(role.witness.agreed) > 15
+
+
+@settings(max_examples=120, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@given(st.integers(0, 1 << 32))
+def test_dwarf_hurt(number: int) -> None:
+    dice = random.Random(number)
+    name = dice.choice(sorted(dwarf_seeds()))
+    survives_dwarf(name, hurt(dwarf_seeds()[name], dice, ".debug_"))
 
 
 @pytest.mark.parametrize("name", sorted(seeds()))

@@ -105,7 +105,7 @@ static uint64_t colo_receive_message_value(File *file, unsigned expected, Error 
     return value;
 }
 
-static int colo_do_transaction(Side *side, File *buffer)
+static int colo_do_checkpoint_transaction(Side *side, File *buffer)
 {
     Error *local = NULL;
     int status = -1;
@@ -241,7 +241,7 @@ out:
     return status;
 }
 
-static void colo_primary(Side *side)
+static void colo_process_checkpoint(Side *side)
 {
     File *buffer = NULL;
     Error *local = NULL;
@@ -288,7 +288,7 @@ static void colo_primary(Side *side)
         if (side->state != 13) {
             goto out;
         }
-        if (colo_do_transaction(side, buffer) < 0) {
+        if (colo_do_checkpoint_transaction(side, buffer) < 0) {
             goto out;
         }
     }
@@ -318,11 +318,11 @@ void migrate_start_colo_process(Side *side)
     UNLOCK();
     qemu_event_init(&side->wakeup, 0);
     qemu_sem_init(&side->leaving, 0);
-    colo_primary(side);
+    colo_process_checkpoint(side);
     LOCK(__LINE__);
 }
 
-static void colo_await(File *file, int *request, Error **errp)
+static void colo_wait_handle_message(File *file, int *request, Error **errp)
 {
     Error *local = NULL;
     unsigned message;
@@ -344,7 +344,7 @@ static void colo_await(File *file, int *request, Error **errp)
     }
 }
 
-static void colo_incoming_checkpoint(Side *side, File *buffer, Error **errp)
+static void colo_incoming_process_checkpoint(Side *side, File *buffer, Error **errp)
 {
     Error *local = NULL;
     uint64_t value;
@@ -492,7 +492,7 @@ void *colo_process_incoming_thread(void *opaque)
     while (side->state == 13) {
         int request = 0;
 
-        colo_await(side->from, &request, &local);
+        colo_wait_handle_message(side->from, &request, &local);
         if (local) {
             error_print(local);
             break;
@@ -502,7 +502,7 @@ void *colo_process_incoming_thread(void *opaque)
             break;
         }
         if (request) {
-            colo_incoming_checkpoint(side, buffer, &local);
+            colo_incoming_process_checkpoint(side, buffer, &local);
         }
         if (failover_get_state() == 4) {
             failover_set_state(4, 0);
