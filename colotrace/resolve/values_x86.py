@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import re
 from collections.abc import Collection
 from collections.abc import Set as AbstractSet
 
@@ -17,7 +19,8 @@ _FAMILIES = {
     **{f"r{n}": f"r{n}d r{n}w r{n}b" for n in range(8, 16)},
 }  # fmt: skip
 _FAMILY = {name: whole for whole, parts in _FAMILIES.items() for name in (whole, *parts.split())}
-_FRAME = ("rbp", "rsp")
+_MAKES_RBP = re.compile(r"(?!cmp|test|push)\w+ (?:[re]?bp|bpl)\b|xchg .*bp")
+_RBP_OF_A_FRAME = re.compile(r"(?:mov rbp, rsp|lea rbp, \[rsp( \+ \w+)?\]|pop rbp)$")
 _MOVES = (x86_const.X86_INS_MOV, x86_const.X86_INS_MOVABS)
 _CONDITIONAL = ("sete", "setne", "cmove", "cmovne")
 
@@ -103,7 +106,7 @@ class X86Values(Walk):
                 continue
             other = self._slot(raw, operand)
             if other is None:
-                if operand.mem.base and raw.reg_name(operand.mem.base) in _FRAME and operand.mem.index:
+                if operand.mem.base and raw.reg_name(operand.mem.base) in self._frame and operand.mem.index:
                     return None  # somewhere in the frame
                 if self._escapes(slot):
                     return None
@@ -116,9 +119,19 @@ class X86Values(Walk):
                 return None
         return self.before(raw.address, slot, size)
 
+    @functools.cached_property
+    def _frame(self) -> frozenset[str]:
+        """The registers that point into the frame: the stack pointer, and rbp where it is only ever made from that.
+
+        With -fomit-frame-pointer rbp is a register like any other, and what it points to may change in a call.
+        """
+        made = {i.text for i in self._function.instructions.values() if _MAKES_RBP.match(i.text)}
+        is_frame = any("rsp" in text for text in made) and all(map(_RBP_OF_A_FRAME.match, made))
+        return frozenset(("rsp", "rbp") if is_frame else ("rsp",))
+
     def _slot(self, raw: capstone.CsInsn, operand: capstone.x86.X86Op) -> Slot | None:
         memory = operand.mem
-        if memory.index or memory.segment or not memory.base or raw.reg_name(memory.base) not in _FRAME:
+        if memory.index or memory.segment or not memory.base or raw.reg_name(memory.base) not in self._frame:
             return None
         return Slot(raw.reg_name(memory.base), memory.disp)
 

@@ -199,3 +199,13 @@ def test_a_long_chain_of_moves_ends(count: int) -> None:
 def test_a_loop_of_its_own_ends() -> None:
     with deadline(1):
         assert value(lambda a: a.label("top"), lambda a: a.test("rax"), lambda a: a.jcc8("e", "top")) is None
+
+
+@pytest.mark.parametrize(
+    ("makes", "expected"),
+    [("4889e5", Value(5)), ("488d6c2410", Value(5)), ("4889fd", None), ("488b2f", None), ("90", None)],
+    ids=["mov rbp, rsp", "lea rbp, [rsp + 16]", "an argument", "loaded", "the caller's"],
+)
+def test_what_rbp_points_to_survives_a_call_only_in_a_frame(makes: str, expected: Value | None) -> None:
+    store, load = raw("c745f805000000"), raw("8b75f8")  # mov dword [rbp - 8], 5; mov esi, [rbp - 8]
+    assert value(raw("55"), raw(makes), store, lambda a: a.call("callee"), load, raw("90")) == expected
