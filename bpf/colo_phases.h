@@ -71,7 +71,7 @@ struct checkpoint_record {
 	__u8 outcome;
 	__u8 open_phase; /* aborted: the phase in which, 0 for between phases */
 	__u16 reserved0;
-	__u32 reserved1;
+	__u32 suspended_ms; /* the host was, between the beginning of the wait before it and its end */
 	__u64 begin_ns;
 	__u64 total_ns;
 	__u64 phase_ns[PHASES];

@@ -20,6 +20,7 @@ from collections.abc import Iterator
 
 from colotrace.arming import AttachedTarget, Plans, other_uprobes, prepare, settings_of
 from colotrace.checkpoint import Checkpoint, CheckpointTotals, ColoExit, Event, InitDone, Note, Outcome, Takeover
+from colotrace.clocks import ClockWatch
 from colotrace.errors import PermissionsError, TargetError
 from colotrace.kernel import layout, preflight
 from colotrace.kernel.program import DEFAULT_RING_BYTES, Program
@@ -49,10 +50,12 @@ class Session:
     ) -> None:
         preflight.check_host()
         preflight.check_confinement()
+        self.ring_bytes = ring_bytes
         self.targets: list[AttachedTarget] = []
         self._backlog: deque[Event] = deque()
         self._stopped = False
         self._next_check = 0.0
+        self._clocks = ClockWatch()
         with contextlib.ExitStack() as undo:
             plans: Plans = {}
             for index, pid in enumerate(dict.fromkeys(pids)):
@@ -100,6 +103,11 @@ class Session:
     def ended(self) -> bool:
         """Whether nothing more is to come: stopped, detached, or no target left."""
         return self._stopped or not any(target.alive for target in self.targets)
+
+    @property
+    def memory_bytes(self) -> int:
+        """What the session holds of the kernel's memory: the ring buffer, of `ring_bytes`, and its other maps."""
+        return self._program.memory_bytes()
 
     def stop(self) -> None:
         """Lets iteration end soon; for signal handlers and other threads."""
@@ -177,6 +185,7 @@ class Session:
 
     def _check(self) -> None:
         now = time.monotonic()
+        self._backlog += self._clocks.look()
         due = now >= self._next_check
         if due:
             self._next_check = now + CHECK_INTERVAL_S

@@ -5,14 +5,14 @@ from __future__ import annotations
 import errno
 import json
 import os
-import time
 from collections.abc import Mapping
 
 from colotrace.checkpoint import Checkpoint, ColoExit, Event, InitDone, Note, Takeover
 from colotrace.cli.units import size_text, time_text
+from colotrace.clocks import read_clocks
 from colotrace.errors import OutputError
 from colotrace.phases import OUTSIDE_TOTAL, ROLE_PHASES, Phase
-from colotrace.session import AttachedTarget
+from colotrace.session import AttachedTarget, Session
 
 SCHEMA_VERSION = 1
 
@@ -35,11 +35,15 @@ def attached_json(target: AttachedTarget) -> dict[str, object]:
         },
         "meanings": {role.value: dict(role_plan.meanings) for role, role_plan in plan.roles.items()},
         "clock": "CLOCK_MONOTONIC",
-        "realtime_minus_monotonic_ns": time.clock_gettime_ns(time.CLOCK_REALTIME)
-        - time.clock_gettime_ns(time.CLOCK_MONOTONIC),
+        "realtime_minus_monotonic_ns": read_clocks().realtime_minus_monotonic_ns,
         "host": os.uname().nodename,
         "kernel": os.uname().release,
     }
+
+
+def memory_json(session: Session) -> dict[str, object]:
+    """What a run's `attached` lines say of its memory in the kernel: once for all of its processes."""
+    return {"ring_bytes": session.ring_bytes, "kernel_bytes": session.memory_bytes}
 
 
 def as_note(event: Event) -> Note:
@@ -93,6 +97,8 @@ def checkpoint_line(checkpoint: Checkpoint) -> str:
         parts.append(f"device {size_text(checkpoint.device_bytes)}")
     if checkpoint.aborted_in:
         parts.append(f"aborted in {checkpoint.aborted_in}")
+    if checkpoint.suspended_ms:
+        parts.append(f"host suspended {time_text(checkpoint.suspended_ms * 1_000_000)}")
     return "  ".join(parts)
 
 

@@ -48,7 +48,7 @@ class CheckpointRecord(ct.Structure):
         ("outcome", ct.c_uint8),
         ("open_phase", ct.c_uint8),
         ("reserved0", ct.c_uint16),
-        ("reserved1", ct.c_uint32),
+        ("suspended_ms", ct.c_uint32),
         ("begin_ns", ct.c_uint64),
         ("total_ns", ct.c_uint64),
         ("phase_ns", _PHASE_ARRAY),
@@ -231,5 +231,6 @@ def _checkpoint(record: CheckpointRecord, role: Role, pid: int, reason: MissingR
         ram_pages=seen(SEEN_RAM, "ram_pages", record.ram_pages),
         marks_ns={mark: record.marks_ns[mark.number - 1] for mark in MARKS if record.marks_ns[mark.number - 1]},
         aborted_in=aborted_in,
+        suspended_ms=record.suspended_ms,
         missing=missing,
     )

@@ -22,8 +22,13 @@ from colotrace.phases import Role
 
 DEFAULT_RING_BYTES = 1 << 20
 """Room for 4,200 checkpoint records (240 bytes and a header of 8) while user space is busy elsewhere."""
+RECORD_ROOM = 248
+"""What a checkpoint's record takes of it."""
+BATCH = 4096
+"""How many messages are taken at a time while more may come: several VMs together can be faster than user space."""
 _PAGE = 4096
 _READ_TRIES = 1000
+_MAPS = (b"targets", b"probe_lost", b"blank", b"threads", b"totals", b"events")
 
 
 def bpf_directory() -> Path:
@@ -56,13 +61,15 @@ class Program:
     Raises EnvironmentFault if bcc or the kernel will not have it.
     """
 
-    def __init__(self, ring_bytes: int = DEFAULT_RING_BYTES, max_targets: int = 64) -> None:
+    def __init__(
+        self, ring_bytes: int = DEFAULT_RING_BYTES, max_targets: int = 64, defines: Sequence[str] = ()
+    ) -> None:
         bpf_class = import_bcc()
         source = bpf_directory()
-        pages = max(1, ring_bytes // _PAGE)
-        if pages & (pages - 1):
-            raise ValueError("ring_bytes must be a power of two")
-        flags = [f"-I{source}", f"-DRING_PAGES={pages}", f"-DMAX_TARGETS={max_targets}"]
+        pages = ring_bytes // _PAGE
+        if pages < 1 or ring_bytes % _PAGE or pages & (pages - 1):
+            raise ValueError(f"ring_bytes must be a power of two and at least {_PAGE}")
+        flags = [f"-I{source}", f"-DRING_PAGES={pages}", f"-DMAX_TARGETS={max_targets}", *defines]
         with _kernel_source(source / "headers"), _stderr_kept() as said:
             try:
                 self._bpf = bpf_class(src_file=os.fsencode(source / "colo_phases.bpf.c"), cflags=flags)
@@ -77,8 +84,10 @@ class Program:
                 raise EnvironmentFault(f"the kernel program's struct of {table.decode()} differs from colotrace's")
         self._bpf[b"events"].open_ring_buffer(self._take)
 
-    def _take(self, _context: object, data: int, size: int) -> None:
+    def _take(self, _context: object, data: int, size: int) -> int:
+        """Keeps a message; a negative answer ends the batch, for otherwise it would go on for as long as more come."""
         self._messages.append(ct.string_at(data, size))
+        return -1 if len(self._messages) >= BATCH else 0
 
     def set_target(self, index: int, target: Target) -> None:
         """Writes a target's settings; before its probes are armed."""
@@ -113,10 +122,25 @@ class Program:
         return self.drain()
 
     def drain(self) -> list[bytes]:
-        """The messages that are there now."""
-        self._bpf.ring_buffer_consume()
+        """The messages that are there now: all of them once nothing is armed any more, up to BATCH before."""
+        messages = self._batch()
+        while not self._links and (more := self._batch()):
+            messages += more
+        return messages
+
+    def _batch(self) -> list[bytes]:
+        if len(self._messages) < BATCH:
+            self._bpf.ring_buffer_consume()
         messages, self._messages = self._messages, []
         return messages
+
+    def memory_bytes(self) -> int:
+        """The kernel memory of the program's maps, the ring buffer among them, as the kernel states it."""
+        total = 0
+        for name in _MAPS:
+            info = Path(f"/proc/self/fdinfo/{self._bpf[name].map_fd}").read_text("ascii")
+            total += int(info.partition("memlock:")[2].split()[0])
+        return total
 
     def totals(self, index: int, role: Role) -> Totals | None:
         """A consistent copy of a target's totals in a role; None if that role was never seen."""

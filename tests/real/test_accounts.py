@@ -1,4 +1,4 @@
-"""The accounts under stress: a target that keeps its own, at rates that no VM reaches, and a tracer that stands still."""
+"""The accounts under stress: a target that keeps its own, at rates that no VM reaches; a tracer that stands still."""
 
 from __future__ import annotations
 
