@@ -44,7 +44,7 @@ struct totals_key {
 };
 
 BPF_ARRAY(targets, struct target, MAX_TARGETS);
-BPF_ARRAY(probe_lost, __u32, MAX_TARGETS); /* user space found a probe gone: nothing is completed any more */
+BPF_ARRAY(probes, __u32, MAX_TARGETS); /* PROBES_*, written by user space */
 BPF_ARRAY(blank, struct thread_state, 1); /* zeros: the state is too large for the stack */
 BPF_HASH(threads, __u64, struct thread_state, 1024);
 BPF_HASH(totals, struct totals_key, struct totals, MAX_TARGETS * 2);
@@ -161,7 +161,8 @@ static __always_inline void close_record(struct thread_state *state, struct targ
 	__u32 all = target->parts[state->role & 1 ? 1 : 2];
 	__u64 parts = 0;
 	int i, index = record->header.target;
-	__u32 *lost = probe_lost.lookup(&index);
+	__u32 *known = probes.lookup(&index);
+	bool lost = !known || *known == PROBES_LOST;
 
 	if (record->seen & SEEN_BEGIN && outcome != OUTCOME_ABORTED) {
 		record->seen |= SEEN_TOTAL;
@@ -177,12 +178,12 @@ static __always_inline void close_record(struct thread_state *state, struct targ
 		}
 	}
 	/* a lost probe, or a transaction that had succeeded and whose end was not heard: not QEMU's failure but ours */
-	if (outcome == OUTCOME_ABORTED && (record->seen & SEEN_COMPLETE || !lost || *lost))
+	if (outcome == OUTCOME_ABORTED && (record->seen & SEEN_COMPLETE || lost))
 		outcome = OUTCOME_INCOMPLETE;
 	note_suspension(state, now);
 	if (outcome == OUTCOME_COMPLETED &&
 	    ((record->seen & expected) != expected || !(record->seen & SEEN_TOTAL) ||
-	     !(record->seen & SEEN_COMPLETE) || !lost || *lost || record->suspended_ms))
+	     !(record->seen & SEEN_COMPLETE) || lost || record->suspended_ms))
 		outcome = OUTCOME_INCOMPLETE;
 	record->outcome = outcome;
 	record->open_phase = outcome == OUTCOME_ABORTED ? state->open_phase : 0;
@@ -258,9 +259,10 @@ int on_boundary(struct pt_regs *ctx)
 	struct target *target;
 	struct totals *sums;
 	int index = header.target, zero = 0;
+	__u32 *known = probes.lookup(&index);
 
 	target = targets.lookup(&index);
-	if (!target || (target->tgid && target->tgid != thread >> 32))
+	if (!target || !known || *known == PROBES_NOT_ALL || (target->tgid && target->tgid != thread >> 32))
 		return 0;
 	__sync_fetch_and_add(&target->hits, 1);
 	if (effects & EFFECT_TAKEOVER) {

@@ -51,6 +51,11 @@
 #define OUTCOME_INCOMPLETE 2
 #define OUTCOME_ABORTED 3
 
+/* What user space knows of a target's probes. */
+#define PROBES_NOT_ALL 0 /* they are set and removed one by one: what fires meanwhile would be mistaken */
+#define PROBES_ARMED 1
+#define PROBES_LOST 2 /* one of them is gone: nothing is completed any more */
+
 /* What every message in the ring buffer begins with. */
 struct event_header {
 	__u8 kind;

@@ -12,10 +12,10 @@ from colotrace.checkpoint import Note
 from colotrace.errors import PlanError
 from colotrace.kernel import layout, preflight
 from colotrace.kernel.consumers import uprobe_consumers
-from colotrace.phases import OUTSIDE_TOTAL, Phase, Role
+from colotrace.phases import OUTSIDE_TOTAL, Effect, Phase, Role
 from colotrace.plancache import plan_for
 from colotrace.resolve.nameoptions import ONLY_THIS_HOST, NameOptions
-from colotrace.resolve.plan import Probe, ProbePlan, Quality
+from colotrace.resolve.plan import Probe, ProbePlan, Quality, RolePlan
 from colotrace.target.discovery import vm_name
 from colotrace.target.process import Process
 from colotrace.target.sites import SiteState, site_states
@@ -129,7 +129,20 @@ def settings_of(target: AttachedTarget) -> layout.Target:
                 settings.expected[role.number] |= bit
             if phase not in OUTSIDE_TOTAL:
                 settings.parts[role.number] |= bit
+        settings.expected[role.number] |= _sure_besides(plan)
     return settings
+
+
+def _sure_besides(plan: RolePlan) -> int:
+    """The `seen` bits besides the phases' that a whole checkpoint has: every path of success passes them."""
+    effects = Effect.NONE
+    for probe in plan.probes:
+        if probe.proven:
+            effects |= probe.boundary.effects
+    pause = Effect.PAUSE_BEGIN | Effect.PAUSE_END
+    return (layout.SEEN_PAUSE if effects & pause == pause else 0) | (
+        layout.SEEN_DEVICE_BYTES if effects & Effect.DEVICE_BYTES else 0
+    )
 
 
 def _verify_sites(target: AttachedTarget) -> None:

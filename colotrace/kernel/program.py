@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from colotrace.errors import EnvironmentFault
-from colotrace.kernel.layout import Target, Totals, TotalsKey
+from colotrace.kernel.layout import PROBES_ARMED, PROBES_LOST, PROBES_NOT_ALL, Target, Totals, TotalsKey
 from colotrace.kernel.link import BPF_TRACE_UPROBE_MULTI, UprobeMultiLink
 from colotrace.phases import Role
 
@@ -28,7 +28,7 @@ BATCH = 4096
 """How many messages are taken at a time while more may come: several VMs together can be faster than user space."""
 _PAGE = 4096
 _READ_TRIES = 1000
-_MAPS = (b"targets", b"probe_lost", b"blank", b"threads", b"totals", b"events")
+_MAPS = (b"targets", b"probes", b"blank", b"threads", b"totals", b"events")
 
 
 def bpf_directory() -> Path:
@@ -96,21 +96,29 @@ class Program:
 
     def mark_probe_lost(self, index: int) -> None:
         """Tells the kernel that a probe of a target is gone: none of its checkpoints is complete from here on."""
-        table = self._bpf[b"probe_lost"]
-        table[index] = table.Leaf(1)
+        self._set_probes(index, PROBES_LOST)
+
+    def _set_probes(self, index: int, state: int) -> None:
+        table = self._bpf[b"probes"]
+        table[index] = table.Leaf(state)
 
     def target(self, index: int) -> Target:
         """A target's settings and counters."""
         return Target.from_buffer_copy(bytes(self._bpf[b"targets"][index]))
 
     def arm(self, index: int, path: str, pid: int, offsets: Sequence[int], cookies: Sequence[int]) -> None:
-        """Arms all probes of a target with one link; raises as UprobeMultiLink does."""
+        """Arms all probes of a target with one link; raises as UprobeMultiLink does.
+
+        The kernel sets them one after the other, and a COLO thread may pass meanwhile: they count once all are there.
+        """
         self._links[index] = UprobeMultiLink(self._fd, path, pid, offsets, cookies)
+        self._set_probes(index, PROBES_ARMED)
 
     def disarm(self, index: int) -> None:
         """Removes a target's probes; totals and unread messages stay. Safe to call twice."""
         link = self._links.pop(index, None)
         if link:
+            self._set_probes(index, PROBES_NOT_ALL)
             link.close()
 
     def poll(self, timeout_ms: int) -> list[bytes]:

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 import time
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from colo_target.target import ColoTarget
+from support import colotrace as colotrace_cli
 from support import colotrace_running, json_lines, of_type, wait_for
 
 import colotrace
-from colotrace.checkpoint import Checkpoint, CheckpointTotals
+from colotrace.checkpoint import Checkpoint, CheckpointTotals, Event, Note, Outcome
+from colotrace.clocks import ClockReading, ClockWatch, read_clocks
+from colotrace.kernel.program import Program
 from colotrace.phases import ROLE_PHASES, Phase, Role
 
 ROLES = ("primary", "secondary")
@@ -80,3 +87,87 @@ def test_totals_are_the_targets_own(role: str) -> None:
     check_totals(totals, own)
     assert records + totals.lost_records == own["completed"]
     assert records > 0
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_armed_and_disarmed_in_the_middle(role: str) -> None:
+    """The kernel sets and removes probes one by one, while some 30,000 checkpoints pass in a second.
+
+    Only the one that was under way when the last probe was set is seen in part; none looks aborted.
+    """
+    with ColoTarget(role, 0) as target:
+        target.go()
+        for _ in range(3):
+            with colotrace.attach(target.pid) as session:
+                wait_for("checkpoints", lambda at=session: at.totals(target.pid) or None)  # type: ignore[misc]
+                session.detach()
+                totals = session.totals(target.pid)[Role(role)]
+                records = [event for event in session.receive(0) if isinstance(event, Checkpoint)]
+            assert totals.aborted == 0 and totals.incomplete <= 1
+            assert totals.begun - (totals.checkpoints + totals.incomplete) in (0, 1), "one may be under way at the end"
+            whole = [record for record in records if record.completed]
+            assert whole and all(record.marks_ns.keys() == whole[0].marks_ns.keys() for record in whole)
+            assert not any(record.pause_ns is None or record.device_bytes is None for record in whole)
+
+
+def test_a_checkpoint_with_a_suspension_in_it_is_incomplete(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The host seems to be suspended for 5 s: CLOCK_BOOTTIME is replaced, in the kernel program and here alike."""
+    suspended_at, for_ns = time.monotonic_ns() + 3_000_000_000, 5_000_000_000
+    boot_ns = f"-DBOOT_NS()=(bpf_ktime_get_ns()+(bpf_ktime_get_ns()>{suspended_at}ULL?{for_ns}ULL:0))"
+
+    def clocks() -> ClockReading:
+        real = read_clocks()
+        asleep = for_ns if real.monotonic_ns > suspended_at else 0
+        return replace(real, boottime_ns=real.boottime_ns + asleep, realtime_ns=real.realtime_ns + asleep)
+
+    monkeypatch.setattr("colotrace.session.Program", partial(Program, defines=(boot_ns,)))
+    monkeypatch.setattr("colotrace.session.ClockWatch", lambda: ClockWatch(clocks))
+    with ColoTarget("primary", 20) as target, colotrace.attach(target.pid) as session:
+        target.go()
+        events: list[Event] = []
+        while time.monotonic_ns() < suspended_at + 500_000_000:
+            events += session.receive()
+        own = target.stop()
+        events += session.receive(0)
+        totals = session.totals(target.pid)[Role.PRIMARY]
+    (hurt,) = [event for event in events if isinstance(event, Checkpoint) and not event.completed]
+    assert hurt.outcome is Outcome.INCOMPLETE and hurt.suspended_ms == for_ns // 1_000_000
+    assert hurt.begin_ns and hurt.total_ns
+    assert hurt.begin_ns - hurt.phase_ns[Phase.WAIT] <= suspended_at <= hurt.begin_ns + hurt.total_ns
+    assert (totals.incomplete, totals.checkpoints) == (1, own["completed"] - 1)
+    (note,) = [event for event in events if isinstance(event, Note) and event.event == "suspended"]
+    assert note.details["suspended_ns"] == for_ns
+    assert note.details["after_ns"] <= suspended_at <= note.details["before_ns"]  # type: ignore[operator]
+    assert "clock-stepped" not in {event.event for event in events if isinstance(event, Note)}
+
+
+def test_in_a_time_namespace() -> None:
+    """There CLOCK_MONOTONIC is another than the kernel program's: the line `attached` still gives the host's."""
+    here = read_clocks()
+    with ColoTarget("primary", 100) as target:
+        target.go()
+        run = subprocess.run(
+            ["unshare", "-T", "--fork", "--monotonic", "1000000", "--boottime", "500",
+             sys.executable, "-m", "colotrace", "attach", "--pid", str(target.pid), "-n", "5", "--json"],
+            capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    lines = json_lines(run.stdout)
+    (attached,) = of_type(lines, "attached")
+    assert abs(attached["realtime_minus_monotonic_ns"] - here.realtime_minus_monotonic_ns) < 1_000_000
+    assert all(here.monotonic_ns < record["begin_ns"] for record in of_type(lines, "checkpoint") if record["begin_ns"])
+    assert not {"suspended", "clock-stepped"} & {note["event"] for note in of_type(lines, "note")}
+
+
+def test_the_ring_buffers_size_and_memory() -> None:
+    with ColoTarget("primary", 100) as target:
+        target.go()
+        sizes = {}
+        for text, size in (("256K", 256 << 10), ("4m", 4 << 20)):
+            run = colotrace_cli("attach", "--pid", target.pid, "-n", 1, "--json", "--ring-size", text)
+            assert run.returncode == 0, run.stderr
+            (attached,) = of_type(json_lines(run.stdout), "attached")
+            assert attached["ring_bytes"] == size
+            sizes[size] = attached["kernel_bytes"] - size
+        assert all(0 < rest < 1 << 19 for rest in sizes.values()), "half a MiB for everything else, as --help has it"
+        assert colotrace_cli("attach", "--pid", target.pid, "--ring-size", "300K").returncode == 2
