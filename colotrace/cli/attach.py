@@ -173,7 +173,7 @@ class _Run:
         key = (checkpoint.pid, checkpoint.role)
         self._series.setdefault(key, RoleSeries(*key)).add(checkpoint)
         if not self._as_json and not self._is_live:
-            self._console.print(lines.checkpoint_line(checkpoint), markup=False)
+            click.echo(lines.checkpoint_line(checkpoint))
         self._done[checkpoint.pid] += checkpoint.completed
 
     def _enough(self, wanted: int) -> bool:

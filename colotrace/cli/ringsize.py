@@ -33,6 +33,6 @@ def _convert(_context: click.Context, _option: click.Parameter, text: str) -> in
 RING_SIZE = click.option(
     "--ring-size", callback=_convert, default=f"{DEFAULT_RING_BYTES >> 20}M", show_default=True, metavar="SIZE",
     help=f"The buffer in which the kernel keeps records, {RECORD_ROOM} bytes a checkpoint, until this process takes "
-    "them: a power of two from 256K to 64M. All of it is taken from the kernel's memory at the start, and half a MiB for "
-    "everything else. A record for which there is no room is counted as lost, and is in all totals.",
+    "them: a power of two from 256K to 64M. All of it is taken from the kernel's memory at the start, and half a MiB "
+    "for everything else. A record for which there is no room is counted as lost, and is in all totals.",
 )  # fmt: skip
