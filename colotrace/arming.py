@@ -6,6 +6,7 @@ Nothing here needs the kernel program; whatever is not proven is refused, becaus
 from __future__ import annotations
 
 import os
+import select
 from dataclasses import dataclass, field
 
 from colotrace.checkpoint import Note
@@ -54,6 +55,12 @@ class AttachedTarget:
     def probes(self) -> tuple[Probe, ...]:
         """All its probes."""
         return self.plan.probes
+
+    def has_ended(self) -> bool:
+        """Whether the process has."""
+        poll = select.poll()  # select(2) cannot take descriptors from 1024 on
+        poll.register(self.pidfd, select.POLLIN)
+        return bool(poll.poll(0))
 
     def close(self) -> None:
         """Closes its descriptors; safe to call twice."""

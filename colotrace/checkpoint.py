@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, fields
 
 from colotrace.phases import OUTSIDE_TOTAL, PHASES, Mark, Phase, Role
 
+_PARTS = tuple((phase, f"{phase.value}_ns") for phase in PHASES if phase not in OUTSIDE_TOTAL)
+
 
 class Outcome(enum.Enum):
     """How a checkpoint ended."""
@@ -67,9 +69,8 @@ class Checkpoint:
             "wait_ns": self.phase_ns.get(Phase.WAIT),
             "total_ns": self.total_ns,
         }
-        for phase in PHASES:
-            if phase not in OUTSIDE_TOTAL:
-                record[f"{phase.value}_ns"] = self.phase_ns.get(phase)
+        for phase, name in _PARTS:
+            record[name] = self.phase_ns.get(phase)
         record |= {
             "other_ns": self.other_ns,
             "pause_ns": self.pause_ns,

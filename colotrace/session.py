@@ -13,7 +13,6 @@ with one link. Nothing in the VM is stopped, and the kernel removes the probes h
 from __future__ import annotations
 
 import contextlib
-import select
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -172,16 +171,15 @@ class Session:
 
     def _receive(self, messages: list[bytes]) -> None:
         for message in messages:
-            event = layout.decode_event(message, lambda index: self.targets[index].pid, self._reason(message))
-            target = next(t for t in self.targets if t.pid == event.pid)
+            target = self.targets[layout.EventHeader.from_buffer_copy(message).target]
+            event = layout.decode_event(message, self._pid_of, target.plan.reason)
             if not isinstance(event, Takeover) and event.role is not target.role:
                 self._backlog.append(_role_note(target, event.role))
                 target.role = event.role
             self._backlog.append(event)
 
-    def _reason(self, message: bytes) -> layout.MissingReason:
-        target = self.targets[layout.EventHeader.from_buffer_copy(message).target]
-        return lambda role, name: target.plan.reason(role, name)
+    def _pid_of(self, index: int) -> int:
+        return self.targets[index].pid
 
     def _check(self) -> None:
         now = time.monotonic()
@@ -234,7 +232,7 @@ class Session:
             self._backlog.append(Note("code-differs", message, target.pid))
 
     def _check_target(self, target: AttachedTarget, now: float) -> None:
-        if _has_ended(target.pidfd):
+        if target.has_ended():
             target.alive = False
             self._backlog.append(Note("target-exited", f"process {target.pid} has ended", target.pid))
             return
@@ -289,13 +287,6 @@ def attach(*pids: int, ring_bytes: int = DEFAULT_RING_BYTES, names: NameOptions 
     PermissionsError or EnvironmentFault (colotrace.errors); then nothing has been left armed.
     """
     return Session(pids or (only_qemu(),), ring_bytes=ring_bytes, names=names)
-
-
-def _has_ended(pidfd: int) -> bool:
-    """Whether the process behind a pidfd has ended."""
-    poll = select.poll()  # select(2) cannot take descriptors from 1024 on
-    poll.register(pidfd, select.POLLIN)
-    return bool(poll.poll(0))
 
 
 def _role_note(target: AttachedTarget, role: Role) -> Note:

@@ -25,12 +25,14 @@ GROWTH_KIB = 2048
 
 def last_line(path: str, kind: str) -> dict[str, Any]:
     """The last line of that type in a file of JSON lines."""
-    return next(d for d in map(json.loads, reversed(Path(path).read_text().splitlines())) if d["type"] == kind)
+    objects = map(json.loads, reversed(Path(path).read_text().splitlines()))
+    return next(one for one in objects if one["type"] == kind)
 
 
 def own_us(before: dict[str, Any], after: dict[str, Any]) -> float:
     """The target's own mean time of a checkpoint between two of its answers, in microseconds."""
-    return (after["total_ns"][0] - before["total_ns"][0]) / max(1, after["completed"] - before["completed"]) / 1000
+    took: int = after["total_ns"][0] - before["total_ns"][0]
+    return took / max(1, after["completed"] - before["completed"]) / 1000
 
 
 def with_vms(seconds: float) -> None:
@@ -53,14 +55,14 @@ def with_vms(seconds: float) -> None:
             probes = sum(line["probes"] for line in lines if line["type"] == "attached")
             lost = sum(line["lost_records"] for line in lines if line["type"] == "summary")
             kernel = lines[0]["kernel_bytes"] / (1 << 20)
-            figures = f"{armed:>7.2f} {share:>7.2%} {share / count:>7.2%} {memory / 1024:>6.1f} {kernel:>10.2f} {lost:>5}"
-            print(f"{count:>4} {probes:>6} {figures}", flush=True)
+            figures = f"{share:>7.2%} {share / count:>7.2%} {memory / 1024:>6.1f} {kernel:>10.2f} {lost:>5}"
+            print(f"{count:>4} {probes:>6} {armed:>7.2f} {figures}", flush=True)
 
 
 def with_rates(seconds: float) -> None:
     """One VM, ever more checkpoints; what a checkpoint takes is by the VM's own account."""
     print("\ncheckpoints per second of one VM, --json, ring of 1 MiB")
-    print(f"{'asked':>7} {'reached':>8} {'untraced us':>11} {'traced us':>9} {'CPU':>7} {'MiB':>6} {'records lost':>12}")
+    print(f"{'asked':>7} {'reached':>8} {'untraced us':>11} {'traced us':>9} {'CPU':>7} {'MiB':>6} {'lost':>7}")
     for rate in RATES:
         with ColoTarget("primary", rate) as vm, tempfile.NamedTemporaryFile() as file:
             vm.go()
@@ -77,7 +79,7 @@ def with_rates(seconds: float) -> None:
             summary = last_line(file.name, "summary")
             lost = summary["lost_records"] / max(1, summary["checkpoints"])
             reached = (after["completed"] - before["completed"]) / took
-            figures = f"{plain:>11.1f} {own_us(before, after):>9.1f} {share:>7.2%} {memory / 1024:>6.1f} {lost:>12.1%}"
+            figures = f"{plain:>11.1f} {own_us(before, after):>9.1f} {share:>7.2%} {memory / 1024:>6.1f} {lost:>7.1%}"
             print(f"{rate or 'max':>7} {reached:>8,.0f} {figures}", flush=True)
 
 

@@ -159,7 +159,8 @@ class _Run:
 
     def _take(self, events: list[Event]) -> None:
         for event in events:
-            self._emit(lines.event_json(event))
+            if self._outputs.lines or self._as_json:
+                self._emit(lines.event_json(event))
             if isinstance(event, Checkpoint):
                 self._checkpoint(event)
             elif self._is_live:
@@ -181,10 +182,13 @@ class _Run:
         return all(self._done[target.pid] >= wanted for target in self._session.targets if target.alive)
 
     def _emit(self, line: dict[str, object]) -> None:
+        if not (self._outputs.lines or self._as_json):
+            return
+        text = lines.json_line(line)
         if self._outputs.lines:
-            self._outputs.lines.write(line)
+            self._outputs.lines.write_text(text)
         if self._as_json:
-            click.echo(lines.json_line(line))
+            click.echo(text)
 
     def _say(self, text: str) -> None:
         click.echo(f"colotrace: {printable(text)}", err=True)

@@ -15,6 +15,7 @@ from colotrace.phases import OUTSIDE_TOTAL, ROLE_PHASES, Phase
 from colotrace.session import AttachedTarget, Session
 
 SCHEMA_VERSION = 1
+_ENCODER = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"))
 
 
 def attached_json(target: AttachedTarget) -> dict[str, object]:
@@ -119,7 +120,11 @@ class LineFile:
 
     def write(self, line: Mapping[str, object]) -> None:
         """Appends one object."""
-        data = json_line(line).encode() + b"\n"
+        self.write_text(json_line(line))
+
+    def write_text(self, text: str) -> None:
+        """Appends one line."""
+        data = text.encode() + b"\n"
         try:
             written = os.write(self._fd, data)
             if written < len(data):  # the disk is full: take the torn line back
@@ -135,4 +140,4 @@ class LineFile:
 
 def json_line(line: Mapping[str, object]) -> str:
     """An object as one line of JSON, ASCII only: control characters in names stay escaped."""
-    return json.dumps(line, ensure_ascii=True, separators=(",", ":"))
+    return _ENCODER.encode(line)

@@ -79,6 +79,7 @@ class Program:
         self._fd: int = function.fd
         self._links: dict[int, UprobeMultiLink] = {}
         self._messages: list[bytes] = []
+        self._ring_bytes, self._hurries = ring_bytes, False
         for table, mirror in ((b"targets", Target), (b"totals", Totals)):
             if ct.sizeof(self._bpf[table].Leaf) != ct.sizeof(mirror):
                 raise EnvironmentFault(f"the kernel program's struct of {table.decode()} differs from colotrace's")
@@ -124,10 +125,13 @@ class Program:
     def poll(self, timeout_ms: int) -> list[bytes]:
         """The messages that have arrived after `timeout_ms`; sooner only where COLO begins or ends.
 
-        Records of checkpoints wake nobody, so that the COLO thread keeps its processor.
+        Records of checkpoints wake nobody, so that the COLO thread keeps its processor. While they come so fast that a
+        good part of the buffer was taken the last time, there is no waiting: it might be full before.
         """
-        self._bpf.ring_buffer_poll(timeout_ms)
-        return self.drain()
+        self._bpf.ring_buffer_poll(0 if self._hurries else timeout_ms)
+        messages = self.drain()
+        self._hurries = len(messages) * RECORD_ROOM > self._ring_bytes // 8
+        return messages
 
     def drain(self) -> list[bytes]:
         """The messages that are there now: all of them once nothing is armed any more, up to BATCH before."""
