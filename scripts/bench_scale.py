@@ -32,7 +32,7 @@ def last_line(path: str, kind: str) -> dict[str, Any]:
 def own_us(before: dict[str, Any], after: dict[str, Any]) -> float:
     """The target's own mean time of a checkpoint between two of its answers, in microseconds."""
     took: int = after["total_ns"][0] - before["total_ns"][0]
-    return took / max(1, after["completed"] - before["completed"]) / 1000
+    return took / max(1, int(after["completed"] - before["completed"])) / 1000
 
 
 def with_vms(seconds: float) -> None:
