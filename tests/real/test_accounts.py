@@ -20,10 +20,11 @@ import colotrace
 from colotrace.checkpoint import Checkpoint, CheckpointTotals, Event, Note, Outcome
 from colotrace.clocks import ClockReading, ClockWatch, read_clocks
 from colotrace.kernel.program import BATCH, Program
-from colotrace.phases import ROLE_PHASES, Phase, Role
+from colotrace.phases import ROLE_PHASES, Effect, Phase, Role
 
 ROLES = ("primary", "secondary")
 STOPPED_S = 10.0
+PARTS = Effect.PAUSE_BEGIN | Effect.PAUSE_END | Effect.DEVICE_BYTES | Effect.COMPLETES | Effect.TRANSACTION_END
 
 
 def check_totals(totals: CheckpointTotals, own: dict[str, Any]) -> None:
@@ -173,3 +174,28 @@ def test_the_ring_buffers_size_and_memory() -> None:
             sizes[size] = attached["kernel_bytes"] - size
         assert all(0 < rest < 1 << 19 for rest in sizes.values()), "half a MiB for everything else, as --help has it"
         assert colotrace_cli("attach", "--pid", target.pid, "--ring-size", "300K").returncode == 2
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_whichever_probe_is_lost_no_average_holds_a_part(role: str) -> None:
+    """Each probe in turn is wiped out, and nobody has noticed yet: what was seen in part is in no sum."""
+    with ColoTarget(role, 1000) as target:
+        target.go()
+        left = [""]
+        while left:
+            with colotrace.attach(target.pid) as session:
+                (attached,) = session.targets
+                probes = {probe.boundary.name: probe for probe in attached.plan.roles[Role(role)].probes}
+                left = list(probes) if left == [""] else left
+                probe = probes[left.pop()]
+                wait_for("checkpoints", lambda at=session: at.totals(target.pid) or None)  # type: ignore[misc]
+                with open(f"/proc/{target.pid}/mem", "r+b", buffering=0) as memory:
+                    memory.seek(probe.address + attached.bias)
+                    memory.write(probe.data[:1])
+                time.sleep(0.1)  # some 100 checkpoints
+                totals = session.totals(target.pid)[Role(role)]
+            inside = {n for phase, n in totals.phase_num.items() if phase is not Phase.INIT}
+            assert inside | {totals.pause_num, totals.device_num} == {totals.checkpoints}, probe.boundary.name
+            assert totals.aborted == 0, probe.boundary.name
+            if probe.boundary.closes or probe.boundary.opens or probe.boundary.effects & PARTS:
+                assert totals.incomplete >= 10 or probe.boundary.name == "init-begin", probe.boundary.name
