@@ -106,7 +106,7 @@ class Session:
     @property
     def memory_bytes(self) -> int:
         """What the session holds of the kernel's memory: the ring buffer, of `ring_bytes`, and its other maps."""
-        return self._program.memory_bytes()
+        return self._program.memory_bytes
 
     def stop(self) -> None:
         """Lets iteration end soon; for signal handlers and other threads."""

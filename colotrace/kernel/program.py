@@ -84,6 +84,8 @@ class Program:
             if ct.sizeof(self._bpf[table].Leaf) != ct.sizeof(mirror):
                 raise EnvironmentFault(f"the kernel program's struct of {table.decode()} differs from colotrace's")
         self._bpf[b"events"].open_ring_buffer(self._take)
+        self.memory_bytes = self._memory_bytes()
+        """The kernel memory of the program's maps, the ring buffer among them."""
 
     def _take(self, _context: object, data: int, size: int) -> int:
         """Keeps a message; a negative answer ends the batch, for otherwise it would go on for as long as more come."""
@@ -146,8 +148,8 @@ class Program:
         messages, self._messages = self._messages, []
         return messages
 
-    def memory_bytes(self) -> int:
-        """The kernel memory of the program's maps, the ring buffer among them, as the kernel states it."""
+    def _memory_bytes(self) -> int:
+        """As the kernel states it; asked while we have all privileges."""
         total = 0
         for name in _MAPS:
             info = Path(f"/proc/self/fdinfo/{self._bpf[name].map_fd}").read_text("ascii")

@@ -59,7 +59,8 @@ def test_totals_are_exact_while_the_tracer_is_stopped(rate: int, tmp_path: Path)
             own = {pid: target.stop() for pid, target in targets.items()}
             run.send_signal(signal.SIGCONT)
             run.send_signal(signal.SIGINT)
-            assert run.communicate(timeout=60)[0] is not None and run.returncode == 0
+            text, _ = run.communicate(timeout=60)
+            assert run.returncode == 0 and text.count("--ring-size gives it more room") == len(targets)
     lines = json_lines(output.read_text())
     for summary in of_type(lines, "summary"):
         pid, target = summary["pid"], targets[summary["pid"]]
