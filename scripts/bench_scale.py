@@ -16,7 +16,7 @@ from colo_target.tracer import Tracer, load
 VMS, RATE_OF_A_VM = (1, 2, 4, 8, 16, 32), 10.0
 RATES = (10.0, 100.0, 1000.0, 10_000.0, 0.0)
 SETTLE_S = 2.0
-RECORDING_RATE, RECORDING_S = 10_000.0, 60
+RECORDING_RATE, RECORDING_LOOKS = 10_000.0, 6
 USUAL_RATE = 10
 """Checkpoints per second of a busy pair: what a number of records is in hours."""
 GROWTH_KIB = 2048
@@ -83,17 +83,17 @@ def with_rates(seconds: float) -> None:
             print(f"{rate or 'max':>7} {reached:>8,.0f} {figures}", flush=True)
 
 
-def with_time() -> bool:
+def with_time(seconds: float) -> bool:
     """A recording that goes on and on; whether memory stays."""
     print(f"\na recording that goes on, --output FILE, in hours of {USUAL_RATE} checkpoints/s")
     print(f"{'hours':>6} {'records':>8} {'MiB':>7} {'file MiB':>8} {'bytes each':>10}")
     sizes = []
     with tempfile.NamedTemporaryFile() as file, ColoTarget("primary", RECORDING_RATE) as vm:
-        words = ["--pid", str(vm.pid), "--output", file.name, "--ring-size", "16M"]
+        words = ["--pid", str(vm.pid), "--output", file.name, "--ring-size", "4M"]
         with Tracer(words, terminal=True) as tracer:
             vm.go()
-            for _ in range(6):
-                time.sleep(RECORDING_S / 6)
+            for _ in range(RECORDING_LOOKS):
+                time.sleep(seconds)
                 size, records = Path(file.name).stat().st_size, vm.counts()["completed"]
                 sizes.append(tracer.memory_kib())
                 hours = records / USUAL_RATE / 3600
@@ -111,7 +111,7 @@ def main(seconds: float) -> int:
     print(f"# {load()}; {seconds:g} s each")
     with_vms(seconds)
     with_rates(seconds)
-    if with_time():
+    if with_time(seconds):
         return 0
     print("memory GROWS with checkpoints")
     return 1

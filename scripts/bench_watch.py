@@ -11,7 +11,7 @@ from colo_target.tracer import Tracer, load
 
 RATES = (10.0, 1000.0)
 SETTLE_S = 3.0
-LIMITS = {10.0: 0.02, 1000.0: 0.25}
+LIMITS = {10.0: 0.05, 1000.0: 0.25}
 """Parts of one CPU, by checkpoints per second."""
 WAYS = {
     "live view": ([], True),
