@@ -18,12 +18,17 @@
 #ifndef MAX_TARGETS
 #define MAX_TARGETS 64
 #endif
+#ifndef BOOT_NS /* a test gives another: a host cannot be suspended for it */
+#define BOOT_NS() bpf_ktime_get_boot_ns()
+#endif
+#define SUSPENSION_NS 10000000 /* the least: two clocks are read one after the other, perhaps with other work between */
 
 struct thread_state {
 	struct checkpoint_record record;
 	__u64 phase_begin_ns;
 	__u64 init_ns[3]; /* as in KIND_INIT */
 	__u64 wait_ns; /* of the wait that has just ended */
+	__u64 suspended_before_ns; /* in all, when it was first looked at for this checkpoint; 0: not yet */
 	__u64 pause_begin_ns;
 	__u64 ram_bytes_begin;
 	__u64 ram_pages_begin;
@@ -39,7 +44,7 @@ struct totals_key {
 };
 
 BPF_ARRAY(targets, struct target, MAX_TARGETS);
-BPF_ARRAY(probe_lost, __u32, MAX_TARGETS); /* user space found a probe gone: nothing is completed any more */
+BPF_ARRAY(probes, __u32, MAX_TARGETS); /* PROBES_*, written by user space */
 BPF_ARRAY(blank, struct thread_state, 1); /* zeros: the state is too large for the stack */
 BPF_HASH(threads, __u64, struct thread_state, 1024);
 BPF_HASH(totals, struct totals_key, struct totals, MAX_TARGETS * 2);
@@ -130,6 +135,23 @@ static __always_inline void add_to_totals(struct totals *sums, struct checkpoint
 	sums->writes_done++;
 }
 
+/* How long the host has been suspended since it was booted: CLOCK_MONOTONIC stands still then, CLOCK_BOOTTIME goes on. */
+static __always_inline __u64 suspended_in_all(__u64 now)
+{
+	return BOOT_NS() - now + 1;
+}
+
+/* A checkpoint with a suspension in it or in its wait says nothing of the others: frozen, thawed, its peer left waiting. */
+static __always_inline void note_suspension(struct thread_state *state, __u64 now)
+{
+	__u64 before = state->suspended_before_ns;
+	__s64 suspended = suspended_in_all(now) - before;
+
+	state->suspended_before_ns = 0;
+	if (before && suspended > SUSPENSION_NS)
+		state->record.suspended_ms = (__u64)suspended / 1000000;
+}
+
 /* Closes the transaction's record, accounts for it and sends it. */
 static __always_inline void close_record(struct thread_state *state, struct target *target, struct totals *sums,
 					 __u8 outcome, __u64 now)
@@ -139,7 +161,8 @@ static __always_inline void close_record(struct thread_state *state, struct targ
 	__u32 all = target->parts[state->role & 1 ? 1 : 2];
 	__u64 parts = 0;
 	int i, index = record->header.target;
-	__u32 *lost = probe_lost.lookup(&index);
+	__u32 *known = probes.lookup(&index);
+	bool lost = !known || *known == PROBES_LOST;
 
 	if (record->seen & SEEN_BEGIN && outcome != OUTCOME_ABORTED) {
 		record->seen |= SEEN_TOTAL;
@@ -155,11 +178,12 @@ static __always_inline void close_record(struct thread_state *state, struct targ
 		}
 	}
 	/* a lost probe, or a transaction that had succeeded and whose end was not heard: not QEMU's failure but ours */
-	if (outcome == OUTCOME_ABORTED && (record->seen & SEEN_COMPLETE || !lost || *lost))
+	if (outcome == OUTCOME_ABORTED && (record->seen & SEEN_COMPLETE || lost))
 		outcome = OUTCOME_INCOMPLETE;
+	note_suspension(state, now);
 	if (outcome == OUTCOME_COMPLETED &&
 	    ((record->seen & expected) != expected || !(record->seen & SEEN_TOTAL) ||
-	     !(record->seen & SEEN_COMPLETE) || !lost || *lost))
+	     !(record->seen & SEEN_COMPLETE) || lost || record->suspended_ms))
 		outcome = OUTCOME_INCOMPLETE;
 	record->outcome = outcome;
 	record->open_phase = outcome == OUTCOME_ABORTED ? state->open_phase : 0;
@@ -235,9 +259,10 @@ int on_boundary(struct pt_regs *ctx)
 	struct target *target;
 	struct totals *sums;
 	int index = header.target, zero = 0;
+	__u32 *known = probes.lookup(&index);
 
 	target = targets.lookup(&index);
-	if (!target || (target->tgid && target->tgid != thread >> 32))
+	if (!target || !known || *known == PROBES_NOT_ALL || (target->tgid && target->tgid != thread >> 32))
 		return 0;
 	__sync_fetch_and_add(&target->hits, 1);
 	if (effects & EFFECT_TAKEOVER) {
@@ -271,6 +296,8 @@ int on_boundary(struct pt_regs *ctx)
 		close_record(state, target, sums, OUTCOME_ABORTED, now);
 	if (effects & (EFFECT_WAIT_BEGIN | EFFECT_COLO_EXIT))
 		sums->idle_since_ns = now;
+	if (effects & EFFECT_WAIT_BEGIN || (effects & EFFECT_TRANSACTION_BEGIN && !state->suspended_before_ns))
+		state->suspended_before_ns = suspended_in_all(now);
 	if (closes)
 		close_phase(state, target, sums, closes, now);
 	if (effects & EFFECT_TRANSACTION_BEGIN)

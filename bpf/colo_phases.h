@@ -51,6 +51,11 @@
 #define OUTCOME_INCOMPLETE 2
 #define OUTCOME_ABORTED 3
 
+/* What user space knows of a target's probes. */
+#define PROBES_NOT_ALL 0 /* they are set and removed one by one: what fires meanwhile would be mistaken */
+#define PROBES_ARMED 1
+#define PROBES_LOST 2 /* one of them is gone: nothing is completed any more */
+
 /* What every message in the ring buffer begins with. */
 struct event_header {
 	__u8 kind;
@@ -71,7 +76,7 @@ struct checkpoint_record {
 	__u8 outcome;
 	__u8 open_phase; /* aborted: the phase in which, 0 for between phases */
 	__u16 reserved0;
-	__u32 reserved1;
+	__u32 suspended_ms; /* the host was, between the beginning of the wait before it and its end */
 	__u64 begin_ns;
 	__u64 total_ns;
 	__u64 phase_ns[PHASES];

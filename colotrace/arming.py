@@ -6,16 +6,17 @@ Nothing here needs the kernel program; whatever is not proven is refused, becaus
 from __future__ import annotations
 
 import os
+import select
 from dataclasses import dataclass, field
 
 from colotrace.checkpoint import Note
 from colotrace.errors import PlanError
 from colotrace.kernel import layout, preflight
 from colotrace.kernel.consumers import uprobe_consumers
-from colotrace.phases import OUTSIDE_TOTAL, Phase, Role
+from colotrace.phases import OUTSIDE_TOTAL, Effect, Phase, Role
 from colotrace.plancache import plan_for
 from colotrace.resolve.nameoptions import ONLY_THIS_HOST, NameOptions
-from colotrace.resolve.plan import UNTRIED_MACHINES, Probe, ProbePlan, Quality
+from colotrace.resolve.plan import UNTRIED_MACHINES, Probe, ProbePlan, Quality, RolePlan
 from colotrace.target.discovery import vm_name
 from colotrace.target.process import Process
 from colotrace.target.sites import SiteState, site_states
@@ -54,6 +55,12 @@ class AttachedTarget:
     def probes(self) -> tuple[Probe, ...]:
         """All its probes."""
         return self.plan.probes
+
+    def has_ended(self) -> bool:
+        """Whether the process has."""
+        poll = select.poll()  # select(2) cannot take descriptors from 1024 on
+        poll.register(self.pidfd, select.POLLIN)
+        return bool(poll.poll(0))
 
     def close(self) -> None:
         """Closes its descriptors; safe to call twice."""
@@ -133,7 +140,20 @@ def settings_of(target: AttachedTarget) -> layout.Target:
                 settings.expected[role.number] |= bit
             if phase not in OUTSIDE_TOTAL:
                 settings.parts[role.number] |= bit
+        settings.expected[role.number] |= _sure_besides(plan)
     return settings
+
+
+def _sure_besides(plan: RolePlan) -> int:
+    """The `seen` bits besides the phases' that a whole checkpoint has: every path of success passes them."""
+    effects = Effect.NONE
+    for probe in plan.probes:
+        if probe.proven:
+            effects |= probe.boundary.effects
+    pause = Effect.PAUSE_BEGIN | Effect.PAUSE_END
+    return (layout.SEEN_PAUSE if effects & pause == pause else 0) | (
+        layout.SEEN_DEVICE_BYTES if effects & Effect.DEVICE_BYTES else 0
+    )
 
 
 def _verify_sites(target: AttachedTarget) -> None:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, fields
 
 from colotrace.phases import OUTSIDE_TOTAL, PHASES, Mark, Phase, Role
 
+_PARTS = tuple((phase, f"{phase.value}_ns") for phase in PHASES if phase not in OUTSIDE_TOTAL)
+
 
 class Outcome(enum.Enum):
     """How a checkpoint ended."""
@@ -15,7 +17,7 @@ class Outcome(enum.Enum):
     COMPLETED = "completed"
     """Seen from the beginning of its wait to its end, and successful. Only these count in totals."""
     INCOMPLETE = "incomplete"
-    """Seen only in part: attached in its middle or during its wait, or a probe was lost."""
+    """Seen only in part: attached in its middle or during its wait, a probe was lost, or the host was suspended."""
     ABORTED = "aborted"
     """QEMU gave it up: an error in one of its phases, or a failover."""
 
@@ -28,7 +30,8 @@ class Checkpoint:
     `total_ns` is colo_do_checkpoint_transaction() on the primary, colo_incoming_process_checkpoint() on the secondary;
     it equals the phases other than wait, plus `other_ns`, to the nanosecond. `pause_ns` runs from the call of
     vm_stop_force_state() to the call after vm_start(): an upper bound of the time from QMP's STOP to RESUME.
-    Whatever is None was not seen; `missing` gives the reason by field name.
+    Whatever is None was not seen; `missing` gives the reason by field name. `suspended_ms` is for how long the host was
+    suspended during it or its wait, which no other field contains.
     """
 
     role: Role
@@ -46,6 +49,7 @@ class Checkpoint:
     ram_pages: int | None
     marks_ns: Mapping[Mark, int]
     aborted_in: str | None = None
+    suspended_ms: int = 0
     missing: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -65,9 +69,8 @@ class Checkpoint:
             "wait_ns": self.phase_ns.get(Phase.WAIT),
             "total_ns": self.total_ns,
         }
-        for phase in PHASES:
-            if phase not in OUTSIDE_TOTAL:
-                record[f"{phase.value}_ns"] = self.phase_ns.get(phase)
+        for phase, name in _PARTS:
+            record[name] = self.phase_ns.get(phase)
         record |= {
             "other_ns": self.other_ns,
             "pause_ns": self.pause_ns,
@@ -79,6 +82,8 @@ class Checkpoint:
         }
         if self.aborted_in is not None:
             record["aborted_in"] = self.aborted_in
+        if self.suspended_ms:
+            record["suspended_ms"] = self.suspended_ms
         return record
 
 

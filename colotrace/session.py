@@ -13,13 +13,13 @@ with one link. Nothing in the VM is stopped, and the kernel removes the probes h
 from __future__ import annotations
 
 import contextlib
-import select
 import time
 from collections import deque
 from collections.abc import Iterator
 
 from colotrace.arming import AttachedTarget, Plans, other_uprobes, prepare, settings_of
 from colotrace.checkpoint import Checkpoint, CheckpointTotals, ColoExit, Event, InitDone, Note, Outcome, Takeover
+from colotrace.clocks import ClockWatch
 from colotrace.errors import PermissionsError, TargetError
 from colotrace.kernel import layout, preflight
 from colotrace.kernel.program import DEFAULT_RING_BYTES, Program
@@ -49,10 +49,12 @@ class Session:
     ) -> None:
         preflight.check_host()
         preflight.check_confinement()
+        self.ring_bytes = ring_bytes
         self.targets: list[AttachedTarget] = []
         self._backlog: deque[Event] = deque()
         self._stopped = False
         self._next_check = 0.0
+        self._clocks = ClockWatch()
         with contextlib.ExitStack() as undo:
             plans: Plans = {}
             for index, pid in enumerate(dict.fromkeys(pids)):
@@ -100,6 +102,11 @@ class Session:
     def ended(self) -> bool:
         """Whether nothing more is to come: stopped, detached, or no target left."""
         return self._stopped or not any(target.alive for target in self.targets)
+
+    @property
+    def memory_bytes(self) -> int:
+        """What the session holds of the kernel's memory: the ring buffer, of `ring_bytes`, and its other maps."""
+        return self._program.memory_bytes
 
     def stop(self) -> None:
         """Lets iteration end soon; for signal handlers and other threads."""
@@ -164,19 +171,19 @@ class Session:
 
     def _receive(self, messages: list[bytes]) -> None:
         for message in messages:
-            event = layout.decode_event(message, lambda index: self.targets[index].pid, self._reason(message))
-            target = next(t for t in self.targets if t.pid == event.pid)
+            target = self.targets[layout.EventHeader.from_buffer_copy(message).target]
+            event = layout.decode_event(message, self._pid_of, target.plan.reason)
             if not isinstance(event, Takeover) and event.role is not target.role:
                 self._backlog.append(_role_note(target, event.role))
                 target.role = event.role
             self._backlog.append(event)
 
-    def _reason(self, message: bytes) -> layout.MissingReason:
-        target = self.targets[layout.EventHeader.from_buffer_copy(message).target]
-        return lambda role, name: target.plan.reason(role, name)
+    def _pid_of(self, index: int) -> int:
+        return self.targets[index].pid
 
     def _check(self) -> None:
         now = time.monotonic()
+        self._backlog += self._clocks.look()
         due = now >= self._next_check
         if due:
             self._next_check = now + CHECK_INTERVAL_S
@@ -225,7 +232,7 @@ class Session:
             self._backlog.append(Note("code-differs", message, target.pid))
 
     def _check_target(self, target: AttachedTarget, now: float) -> None:
-        if _has_ended(target.pidfd):
+        if target.has_ended():
             target.alive = False
             self._backlog.append(Note("target-exited", f"process {target.pid} has ended", target.pid))
             return
@@ -280,13 +287,6 @@ def attach(*pids: int, ring_bytes: int = DEFAULT_RING_BYTES, names: NameOptions 
     PermissionsError or EnvironmentFault (colotrace.errors); then nothing has been left armed.
     """
     return Session(pids or (only_qemu(),), ring_bytes=ring_bytes, names=names)
-
-
-def _has_ended(pidfd: int) -> bool:
-    """Whether the process behind a pidfd has ended."""
-    poll = select.poll()  # select(2) cannot take descriptors from 1024 on
-    poll.register(pidfd, select.POLLIN)
-    return bool(poll.poll(0))
 
 
 def _role_note(target: AttachedTarget, role: Role) -> Note:

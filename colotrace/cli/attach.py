@@ -15,6 +15,7 @@ from colotrace.cli import hush, lines
 from colotrace.cli.armed import ARMED_FILE, ArmedFile
 from colotrace.cli.live import LiveView
 from colotrace.cli.options import DURATION, QMP, SEED_COMPATIBLE, name_options, names_asked_for, pids_given
+from colotrace.cli.ringsize import RING_SIZE
 from colotrace.cli.series import RoleSeries
 from colotrace.cli.stopping import Stopper
 from colotrace.cli.tables import summary_view, title
@@ -32,6 +33,7 @@ Examples:
   sudo colotrace attach --pid $(pidof qemu-system-x86_64)  all of them
   sudo colotrace attach --pid 4711 --checkpoints 30 --json >run.jsonl
   sudo colotrace attach --pid 4711 --duration 60 --output run.jsonl
+  sudo colotrace attach --pid 4711 --ring-size 16M --output run.jsonl  room for 67,000 checkpoints
 """
 _NOTES_KEPT = 50
 
@@ -44,6 +46,7 @@ _NOTES_KEPT = 50
 @DURATION
 @click.option("--output", "-o", metavar="FILE", type=click.Path(), help="Write the JSON lines to FILE as well.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON lines: attached, checkpoint, note, summary.")
+@RING_SIZE
 @names_asked_for
 @QMP
 @SEED_COMPATIBLE
@@ -51,7 +54,7 @@ _NOTES_KEPT = 50
 def command(
     pids: tuple[int, ...], more_pids: tuple[int, ...], checkpoints: int | None, duration: float | None,
     output: str | None, as_json: bool, qmp: str | None, seed_compatible: bool, armed_file: str | None,
-    debug_file: str | None, debuginfod: bool,
+    debug_file: str | None, debuginfod: bool, ring_size: int,
 ) -> None:  # fmt: skip
     """Times every phase of every COLO checkpoint of running QEMUs.
 
@@ -64,7 +67,8 @@ def command(
         # a socket that does not answer, or is another's, is better known before the run than after it
         query_migrate(qmp, [*pids, *more_pids, 0][0] or only_qemu())
     with Stopper(duration) as stopper, _Outputs(output, armed_file) as outputs:
-        with attach(*pids, *more_pids, names=name_options(debug_file, debuginfod)) as session:
+        names = name_options(debug_file, debuginfod)
+        with attach(*pids, *more_pids, ring_bytes=ring_size, names=names) as session:
             stopper.watch(session)
             run = _Run(session, outputs, checkpoints, as_json, qmp, seed_compatible)
             try:
@@ -112,7 +116,7 @@ class _Run:
     def begin(self) -> None:
         """Says what is armed."""
         for target in self._session.targets:
-            self._emit(lines.attached_json(target))
+            self._emit(lines.attached_json(target) | lines.memory_json(self._session))
             if not self._as_json:
                 text = f"{title(target.name, target.pid)}: QEMU {target.plan.qemu_version}"
                 self._say(f"{text}, {len(target.probes)} probes armed")
@@ -155,7 +159,8 @@ class _Run:
 
     def _take(self, events: list[Event]) -> None:
         for event in events:
-            self._emit(lines.event_json(event))
+            if self._outputs.lines or self._as_json:
+                self._emit(lines.event_json(event))
             if isinstance(event, Checkpoint):
                 self._checkpoint(event)
             elif self._is_live:
@@ -169,7 +174,7 @@ class _Run:
         key = (checkpoint.pid, checkpoint.role)
         self._series.setdefault(key, RoleSeries(*key)).add(checkpoint)
         if not self._as_json and not self._is_live:
-            self._console.print(lines.checkpoint_line(checkpoint), markup=False)
+            click.echo(lines.checkpoint_line(checkpoint))
         self._done[checkpoint.pid] += checkpoint.completed
 
     def _enough(self, wanted: int) -> bool:
@@ -177,10 +182,13 @@ class _Run:
         return all(self._done[target.pid] >= wanted for target in self._session.targets if target.alive)
 
     def _emit(self, line: dict[str, object]) -> None:
+        if not (self._outputs.lines or self._as_json):
+            return
+        text = lines.json_line(line)
         if self._outputs.lines:
-            self._outputs.lines.write(line)
+            self._outputs.lines.write_text(text)
         if self._as_json:
-            click.echo(lines.json_line(line))
+            click.echo(text)
 
     def _say(self, text: str) -> None:
         click.echo(f"colotrace: {printable(text)}", err=True)

@@ -5,16 +5,17 @@ from __future__ import annotations
 import errno
 import json
 import os
-import time
 from collections.abc import Mapping
 
 from colotrace.checkpoint import Checkpoint, ColoExit, Event, InitDone, Note, Takeover
 from colotrace.cli.units import size_text, time_text
+from colotrace.clocks import read_clocks
 from colotrace.errors import OutputError
 from colotrace.phases import OUTSIDE_TOTAL, ROLE_PHASES, Phase
-from colotrace.session import AttachedTarget
+from colotrace.session import AttachedTarget, Session
 
 SCHEMA_VERSION = 1
+_ENCODER = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"))
 
 
 def attached_json(target: AttachedTarget) -> dict[str, object]:
@@ -35,11 +36,15 @@ def attached_json(target: AttachedTarget) -> dict[str, object]:
         },
         "meanings": {role.value: dict(role_plan.meanings) for role, role_plan in plan.roles.items()},
         "clock": "CLOCK_MONOTONIC",
-        "realtime_minus_monotonic_ns": time.clock_gettime_ns(time.CLOCK_REALTIME)
-        - time.clock_gettime_ns(time.CLOCK_MONOTONIC),
+        "realtime_minus_monotonic_ns": read_clocks().realtime_minus_monotonic_ns,
         "host": os.uname().nodename,
         "kernel": os.uname().release,
     }
+
+
+def memory_json(session: Session) -> dict[str, object]:
+    """What a run's `attached` lines say of its memory in the kernel: once for all of its processes."""
+    return {"ring_bytes": session.ring_bytes, "kernel_bytes": session.memory_bytes}
 
 
 def as_note(event: Event) -> Note:
@@ -93,6 +98,8 @@ def checkpoint_line(checkpoint: Checkpoint) -> str:
         parts.append(f"device {size_text(checkpoint.device_bytes)}")
     if checkpoint.aborted_in:
         parts.append(f"aborted in {checkpoint.aborted_in}")
+    if checkpoint.suspended_ms:
+        parts.append(f"host suspended {time_text(checkpoint.suspended_ms * 1_000_000)}")
     return "  ".join(parts)
 
 
@@ -113,7 +120,11 @@ class LineFile:
 
     def write(self, line: Mapping[str, object]) -> None:
         """Appends one object."""
-        data = json_line(line).encode() + b"\n"
+        self.write_text(json_line(line))
+
+    def write_text(self, text: str) -> None:
+        """Appends one line."""
+        data = text.encode() + b"\n"
         try:
             written = os.write(self._fd, data)
             if written < len(data):  # the disk is full: take the torn line back
@@ -129,4 +140,4 @@ class LineFile:
 
 def json_line(line: Mapping[str, object]) -> str:
     """An object as one line of JSON, ASCII only: control characters in names stay escaped."""
-    return json.dumps(line, ensure_ascii=True, separators=(",", ":"))
+    return _ENCODER.encode(line)

@@ -111,6 +111,10 @@ def summary_view(summary: TargetSummary, series: Mapping[tuple[int, Role], RoleS
     if not summary.roles:
         parts.append(Text(f"\n{title(summary.name, summary.pid)}: no checkpoint was seen", style="bold"))
     parts.append(Text(f"{summary.probes} probes, {summary.hits} hits", style="dim"))
+    lost = sum(totals.lost_records for totals in summary.roles.values())
+    if lost:
+        text = f"{lost} records did not fit the ring buffer: they are in the totals, only their details are gone"
+        parts.append(Text(f"{text}; --ring-size gives it more room", style="dim"))
     if summary.lost_events:
         parts.append(Text(f"{summary.lost_events} notes or hits lost", style="bold red"))
     return Group(*parts)

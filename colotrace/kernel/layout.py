@@ -15,6 +15,7 @@ KIND_CHECKPOINT, KIND_INIT, KIND_COLO_EXIT, KIND_TAKEOVER = 1, 2, 3, 4
 SEEN_BEGIN, SEEN_COMPLETE, SEEN_PAUSE, SEEN_DEVICE_BYTES, SEEN_RAM, SEEN_TOTAL, SEEN_OTHER = (
     1 << bit for bit in range(16, 23)
 )
+PROBES_NOT_ALL, PROBES_ARMED, PROBES_LOST = range(3)
 
 _OUTCOMES = {1: Outcome.COMPLETED, 2: Outcome.INCOMPLETE, 3: Outcome.ABORTED}
 _ROLES = {role.number: role for role in Role}
@@ -22,6 +23,11 @@ COLO_MODES = ("none", "primary", "secondary")
 """COLOMode of qapi/migration.json, 5.0 to 11.1."""
 COLO_EXIT_REASONS = ("none", "request", "error", "processing")
 """COLOExitReason of qapi/migration.json, 5.0 to 11.1."""
+
+_TIMED = tuple(
+    (phase, f"{phase.value}_ns", phase.number - 1, 1 << phase.number - 1) for phase in PHASES if phase is not Phase.INIT
+)
+"""A checkpoint's phases: field, index and `seen` bit, worked out once, for thousands of records a second may come."""
 
 _PHASE_ARRAY = ct.c_uint64 * len(PHASES)
 
@@ -48,7 +54,7 @@ class CheckpointRecord(ct.Structure):
         ("outcome", ct.c_uint8),
         ("open_phase", ct.c_uint8),
         ("reserved0", ct.c_uint16),
-        ("reserved1", ct.c_uint32),
+        ("suspended_ms", ct.c_uint32),
         ("begin_ns", ct.c_uint64),
         ("total_ns", ct.c_uint64),
         ("phase_ns", _PHASE_ARRAY),
@@ -203,11 +209,9 @@ def _checkpoint(record: CheckpointRecord, role: Role, pid: int, reason: MissingR
         return None
 
     phase_ns: dict[Phase, int] = {}
-    for phase in PHASES:
-        if phase is Phase.INIT:
-            continue
-        bit = 1 << phase.number - 1
-        value = seen(bit, f"{phase.value}_ns", record.phase_ns[phase.number - 1])
+    times = record.phase_ns[:]
+    for phase, field, index, bit in _TIMED:
+        value = seen(bit, field, times[index])
         if value is not None:
             phase_ns[phase] = value
     if "wait_ns" in missing and record.seen & SEEN_BEGIN:
@@ -229,7 +233,8 @@ def _checkpoint(record: CheckpointRecord, role: Role, pid: int, reason: MissingR
         device_bytes=seen(SEEN_DEVICE_BYTES, "device_bytes", record.device_bytes),
         ram_bytes=seen(SEEN_RAM, "ram_bytes", record.ram_bytes),
         ram_pages=seen(SEEN_RAM, "ram_pages", record.ram_pages),
-        marks_ns={mark: record.marks_ns[mark.number - 1] for mark in MARKS if record.marks_ns[mark.number - 1]},
+        marks_ns={mark: when for mark, when in zip(MARKS, record.marks_ns, strict=True) if when},
         aborted_in=aborted_in,
+        suspended_ms=record.suspended_ms,
         missing=missing,
     )

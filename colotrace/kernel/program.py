@@ -16,14 +16,19 @@ from pathlib import Path
 from typing import Any
 
 from colotrace.errors import EnvironmentFault
-from colotrace.kernel.layout import Target, Totals, TotalsKey
+from colotrace.kernel.layout import PROBES_ARMED, PROBES_LOST, PROBES_NOT_ALL, Target, Totals, TotalsKey
 from colotrace.kernel.link import BPF_TRACE_UPROBE_MULTI, UprobeMultiLink
 from colotrace.phases import Role
 
 DEFAULT_RING_BYTES = 1 << 20
 """Room for 4,200 checkpoint records (240 bytes and a header of 8) while user space is busy elsewhere."""
+RECORD_ROOM = 248
+"""What a checkpoint's record takes of it."""
+BATCH = 4096
+"""How many messages are taken at a time while more may come: several VMs together can be faster than user space."""
 _PAGE = 4096
 _READ_TRIES = 1000
+_MAPS = (b"targets", b"probes", b"blank", b"threads", b"totals", b"events")
 
 
 def bpf_directory() -> Path:
@@ -56,13 +61,15 @@ class Program:
     Raises EnvironmentFault if bcc or the kernel will not have it.
     """
 
-    def __init__(self, ring_bytes: int = DEFAULT_RING_BYTES, max_targets: int = 64) -> None:
+    def __init__(
+        self, ring_bytes: int = DEFAULT_RING_BYTES, max_targets: int = 64, defines: Sequence[str] = ()
+    ) -> None:
         bpf_class = import_bcc()
         source = bpf_directory()
-        pages = max(1, ring_bytes // _PAGE)
-        if pages & (pages - 1):
-            raise ValueError("ring_bytes must be a power of two")
-        flags = [f"-I{source}", f"-DRING_PAGES={pages}", f"-DMAX_TARGETS={max_targets}"]
+        pages = ring_bytes // _PAGE
+        if pages < 1 or ring_bytes % _PAGE or pages & (pages - 1):
+            raise ValueError(f"ring_bytes must be a power of two and at least {_PAGE}")
+        flags = [f"-I{source}", f"-DRING_PAGES={pages}", f"-DMAX_TARGETS={max_targets}", *defines]
         with _kernel_source(source / "headers"), _stderr_kept() as said:
             try:
                 self._bpf = bpf_class(src_file=os.fsencode(source / "colo_phases.bpf.c"), cflags=flags)
@@ -72,13 +79,18 @@ class Program:
         self._fd: int = function.fd
         self._links: dict[int, UprobeMultiLink] = {}
         self._messages: list[bytes] = []
+        self._ring_bytes, self._hurries = ring_bytes, False
         for table, mirror in ((b"targets", Target), (b"totals", Totals)):
             if ct.sizeof(self._bpf[table].Leaf) != ct.sizeof(mirror):
                 raise EnvironmentFault(f"the kernel program's struct of {table.decode()} differs from colotrace's")
         self._bpf[b"events"].open_ring_buffer(self._take)
+        self.memory_bytes = self._memory_bytes()
+        """The kernel memory of the program's maps, the ring buffer among them."""
 
-    def _take(self, _context: object, data: int, size: int) -> None:
+    def _take(self, _context: object, data: int, size: int) -> int:
+        """Keeps a message; a negative answer ends the batch, for otherwise it would go on for as long as more come."""
         self._messages.append(ct.string_at(data, size))
+        return -1 if len(self._messages) >= BATCH else 0
 
     def set_target(self, index: int, target: Target) -> None:
         """Writes a target's settings; before its probes are armed."""
@@ -87,36 +99,62 @@ class Program:
 
     def mark_probe_lost(self, index: int) -> None:
         """Tells the kernel that a probe of a target is gone: none of its checkpoints is complete from here on."""
-        table = self._bpf[b"probe_lost"]
-        table[index] = table.Leaf(1)
+        self._set_probes(index, PROBES_LOST)
+
+    def _set_probes(self, index: int, state: int) -> None:
+        table = self._bpf[b"probes"]
+        table[index] = table.Leaf(state)
 
     def target(self, index: int) -> Target:
         """A target's settings and counters."""
         return Target.from_buffer_copy(bytes(self._bpf[b"targets"][index]))
 
     def arm(self, index: int, path: str, pid: int, offsets: Sequence[int], cookies: Sequence[int]) -> None:
-        """Arms all probes of a target with one link; raises as UprobeMultiLink does."""
+        """Arms all probes of a target with one link; raises as UprobeMultiLink does.
+
+        The kernel sets them one after the other, and a COLO thread may pass meanwhile: they count once all are there.
+        """
         self._links[index] = UprobeMultiLink(self._fd, path, pid, offsets, cookies)
+        self._set_probes(index, PROBES_ARMED)
 
     def disarm(self, index: int) -> None:
         """Removes a target's probes; totals and unread messages stay. Safe to call twice."""
         link = self._links.pop(index, None)
         if link:
+            self._set_probes(index, PROBES_NOT_ALL)
             link.close()
 
     def poll(self, timeout_ms: int) -> list[bytes]:
         """The messages that have arrived after `timeout_ms`; sooner only where COLO begins or ends.
 
-        Records of checkpoints wake nobody, so that the COLO thread keeps its processor.
+        Records of checkpoints wake nobody, so that the COLO thread keeps its processor. While they come so fast that a
+        good part of the buffer was taken the last time, there is no waiting: it might be full before.
         """
-        self._bpf.ring_buffer_poll(timeout_ms)
-        return self.drain()
+        self._bpf.ring_buffer_poll(0 if self._hurries else timeout_ms)
+        messages = self.drain()
+        self._hurries = len(messages) * RECORD_ROOM > self._ring_bytes // 8
+        return messages
 
     def drain(self) -> list[bytes]:
-        """The messages that are there now."""
-        self._bpf.ring_buffer_consume()
+        """The messages that are there now: all of them once nothing is armed any more, up to BATCH before."""
+        messages = self._batch()
+        while not self._links and (more := self._batch()):
+            messages += more
+        return messages
+
+    def _batch(self) -> list[bytes]:
+        if len(self._messages) < BATCH:
+            self._bpf.ring_buffer_consume()
         messages, self._messages = self._messages, []
         return messages
+
+    def _memory_bytes(self) -> int:
+        """As the kernel states it; asked while we have all privileges."""
+        total = 0
+        for name in _MAPS:
+            info = Path(f"/proc/self/fdinfo/{self._bpf[name].map_fd}").read_text("ascii")
+            total += int(info.partition("memlock:")[2].split()[0])
+        return total
 
     def totals(self, index: int, role: Role) -> Totals | None:
         """A consistent copy of a target's totals in a role; None if that role was never seen."""

@@ -30,10 +30,12 @@ def no_reason(role: Role, field: str) -> str | None:
     return None
 
 
-def record(kind: int = 1, role: int = 1, outcome: int = 1, seen: int = ALL_SEEN, open_phase: int = 0) -> bytes:
+def record(
+    kind: int = 1, role: int = 1, outcome: int = 1, seen: int = ALL_SEEN, open_phase: int = 0, suspended_ms: int = 0
+) -> bytes:
     """A checkpoint's bytes, packed by hand: phase N took 100 N, mark N was at 5000 + N."""
     head = struct.pack("<BBHI", kind, role, 3, 77)
-    head += struct.pack("<IIBBHI", 12, seen, outcome, open_phase, 0xFFFF, 0xFFFFFFFF)
+    head += struct.pack("<IIBBHI", 12, seen, outcome, open_phase, 0xFFFF, suspended_ms)
     times = struct.pack("<QQ9Q", 4000, 4700, *(100 * n for n in range(1, 10)))
     return head + times + struct.pack("<QQQQQ11Q", 21, 22, 23, 24, 25, *(5001 + n for n in range(11)))
 
@@ -50,6 +52,14 @@ def test_a_whole_checkpoint() -> None:
         device_bytes=23, ram_bytes=24, ram_pages=25, marks_ns={mark: 5000 + mark.number for mark in MARKS},
     )  # fmt: skip
     assert checkpoint.completed
+
+
+def test_a_suspension_is_told_and_takes_nothing_away() -> None:
+    checkpoint = decode_event(record(outcome=2, suspended_ms=5000), pid_of, no_reason)
+    assert isinstance(checkpoint, Checkpoint) and checkpoint.suspended_ms == 5000 and checkpoint.missing == {}
+    assert checkpoint.as_json()["suspended_ms"] == 5000
+    whole = decode_event(record(), pid_of, no_reason)
+    assert isinstance(whole, Checkpoint) and "suspended_ms" not in whole.as_json()
 
 
 def test_bytes_behind_a_record_are_the_ring_buffers_padding() -> None:
