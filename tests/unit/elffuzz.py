@@ -96,12 +96,14 @@ def hurt(data: bytes, dice: random.Random, only: str = "") -> bytes:
             out[at] = dice.randrange(256)
         elif kind < 8:
             size = dice.choice((1, 2, 4, 8))
-            at -= at % size
+            at = max(at - at % size, region.start) if only else at - at % size
             word = dice.choice(WORDS) + dice.choice((0, 0, 1, -1)) & (1 << 8 * size) - 1
-            out[at : at + size] = word.to_bytes(size, "little")
+            end = min(at + size, region.stop) if only else at + size
+            out[at:end] = word.to_bytes(size, "little")[: end - at]
         elif kind == 8:
             other = dice.choice(dice.choice(regions))
             size = dice.choice((8, 24, 64, 200))
+            size = min(size, region.stop - at) if only else size  # the next part is not to be hurt
             out[at : at + size] = data[other : other + size]
         else:
             del out[dice.randrange(len(out)) :]
