@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 
 from colotrace.checkpoint import Note
 from colotrace.errors import PlanError
+from colotrace.failover import FailoverWatch
 from colotrace.kernel import layout, preflight
 from colotrace.kernel.consumers import uprobe_consumers
-from colotrace.phases import OUTSIDE_TOTAL, Phase, Role
+from colotrace.phases import OUTSIDE_TOTAL, Effect, Phase, Role
 from colotrace.plancache import plan_for
 from colotrace.resolve.nameoptions import ONLY_THIS_HOST, NameOptions
 from colotrace.resolve.plan import Probe, ProbePlan, Quality
@@ -44,6 +45,10 @@ class AttachedTarget:
     hits: int = 0
     quiet_since: float = 0.0
     quiet_told: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.watch = FailoverWatch(any(probe.boundary.effects & Effect.TAKEOVER for probe in self.probes))
+        """Its failovers, from its events."""
 
     @property
     def pid(self) -> int:

@@ -19,8 +19,19 @@ from collections import deque
 from collections.abc import Iterator
 
 from colotrace.arming import AttachedTarget, Plans, other_uprobes, prepare, settings_of
-from colotrace.checkpoint import Checkpoint, CheckpointTotals, ColoExit, Event, InitDone, Note, Outcome, Takeover
+from colotrace.checkpoint import (
+    Checkpoint,
+    CheckpointTotals,
+    ColoExit,
+    Event,
+    Failover,
+    InitDone,
+    Note,
+    Outcome,
+    Takeover,
+)
 from colotrace.errors import PermissionsError, TargetError
+from colotrace.failover import PROCESS_ENDED, RUN_ENDED
 from colotrace.kernel import layout, preflight
 from colotrace.kernel.program import DEFAULT_RING_BYTES, Program
 from colotrace.phases import Role
@@ -91,7 +102,12 @@ class Session:
     def _fill(self, timeout_ms: int) -> bool:
         """Puts what has come into the backlog; whether there is anything in it now."""
         waits = not (self._backlog or self.ended)
+        over = [target for target in self.targets if self._stopped or not target.alive]
         self._receive(self._program.poll(timeout_ms) if waits else self._program.drain())
+        for target in over:  # what it said last has now been heard
+            failover = target.watch.close(PROCESS_ENDED if _has_ended(target.pidfd) else RUN_ENDED)
+            if failover:
+                self._backlog.append(failover)
         if not self.ended:
             self._check()
         return bool(self._backlog)
@@ -137,6 +153,7 @@ class Session:
                     probes=len(target.probes),
                     hits=counters.hits,
                     lost_events=counters.lost_events,
+                    failovers=tuple(target.watch.failovers),
                 )
             )
         return result
@@ -170,6 +187,9 @@ class Session:
                 self._backlog.append(_role_note(target, event.role))
                 target.role = event.role
             self._backlog.append(event)
+            failover = target.watch.add(event)
+            if failover:
+                self._backlog.append(failover)
 
     def _reason(self, message: bytes) -> layout.MissingReason:
         target = self.targets[layout.EventHeader.from_buffer_copy(message).target]
@@ -294,4 +314,4 @@ def _role_note(target: AttachedTarget, role: Role) -> Note:
     return Note("role", f"process {target.pid} {change}", target.pid, {"role": role.value})
 
 
-__all__ = ["AttachedTarget", "Checkpoint", "ColoExit", "InitDone", "Outcome", "Session", "attach"]
+__all__ = ["AttachedTarget", "Checkpoint", "ColoExit", "Failover", "InitDone", "Outcome", "Session", "attach"]

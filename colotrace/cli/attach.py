@@ -10,7 +10,7 @@ from dataclasses import replace
 import click
 from rich.console import Console
 
-from colotrace.checkpoint import Checkpoint, Event, Note
+from colotrace.checkpoint import Checkpoint, Event, Failover, Note
 from colotrace.cli import hush, lines
 from colotrace.cli.armed import ARMED_FILE, ArmedFile
 from colotrace.cli.live import LiveView
@@ -19,8 +19,9 @@ from colotrace.cli.series import RoleSeries
 from colotrace.cli.stopping import Stopper
 from colotrace.cli.tables import summary_view, title
 from colotrace.errors import ColotraceError, NothingSeenError
+from colotrace.failover import with_status
 from colotrace.phases import Role
-from colotrace.qmp.client import query_migrate
+from colotrace.qmp.client import query_colo_status, query_migrate
 from colotrace.session import Session, attach
 from colotrace.summary import TargetSummary
 from colotrace.target.discovery import only_qemu
@@ -43,7 +44,7 @@ _NOTES_KEPT = 50
 )
 @DURATION
 @click.option("--output", "-o", metavar="FILE", type=click.Path(), help="Write the JSON lines to FILE as well.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON lines: attached, checkpoint, note, summary.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON lines: attached, checkpoint, failover, note, ...")
 @names_asked_for
 @QMP
 @SEED_COMPATIBLE
@@ -108,6 +109,7 @@ class _Run:
         self._is_live = not as_json and sys.stdout.isatty()
         self._view: LiveView | None = None
         self._unsaid: deque[Note] = deque(maxlen=_NOTES_KEPT)
+        self._failovers: dict[int, list[Failover]] = {}
 
     def begin(self) -> None:
         """Says what is armed."""
@@ -141,6 +143,7 @@ class _Run:
         if self._qmp:
             summaries[0] = replace(summaries[0], info=self._migration_info(self._qmp))
         for summary in summaries:
+            summary = replace(summary, failovers=tuple(self._failovers.get(summary.pid, ())))
             self._emit({"type": "summary", **summary.as_json(seed_compatible=self._seed_compatible)})
             if not self._as_json:
                 self._console.print(summary_view(summary, self._series))
@@ -153,15 +156,31 @@ class _Run:
             self._say(f"{error.message}; the summary is without `info`")
             return None
 
+    def _asked_status(self, failover: Failover) -> Failover:
+        """With query-colo-status's answer, asked now that somebody has taken over, if there is a socket to ask on."""
+        if not self._qmp:
+            return failover
+        try:
+            return with_status(failover, query_colo_status(self._qmp))
+        except ColotraceError as error:
+            return with_status(failover, None, error.message)
+
     def _take(self, events: list[Event]) -> None:
         for event in events:
+            if isinstance(event, Failover):
+                event = self._asked_status(event)
+                self._failovers.setdefault(event.pid, []).append(event)
             self._emit(lines.event_json(event))
             if isinstance(event, Checkpoint):
                 self._checkpoint(event)
+            elif isinstance(event, Failover) and not self._as_json and not self._is_live:
+                self._console.print(lines.failover_line(event), markup=False)
             elif self._is_live:
-                self._unsaid.append(lines.as_note(event))
+                note = lines.as_note(event)
+                if not isinstance(event, Failover):  # the summary has those
+                    self._unsaid.append(note)
                 if self._view:
-                    self._view.note(self._unsaid[-1])
+                    self._view.note(note)
             elif not self._as_json:
                 self._say(f"note: {lines.as_note(event).message}")
 

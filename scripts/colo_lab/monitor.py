@@ -108,6 +108,11 @@ class Monitor:
         with self._lock:
             return self._last.get(event)
 
+    def forget(self, event: str) -> None:
+        """Forgets the last event of that name; the count stays."""
+        with self._lock:
+            self._last.pop(event, None)
+
     def close(self) -> None:
         """Disconnects. An error that the connection ended with is of no interest any more."""
         client, self._client = self._client, None
