@@ -196,7 +196,8 @@ class ColoPair:
     def _listen(self) -> str:
         """Lets the secondary listen; the URI for the primary. QEMU picks a TCP port: no two labs can collide."""
         if self.settings.transport == "unix":
-            self.secondary.execute("migrate-incoming", uri=(address := f"unix:{self.run / self.secondary.name}.migration"))
+            address = f"unix:{self.run / self.secondary.name}.migration"
+            self.secondary.execute("migrate-incoming", uri=address)
             return address
         self.secondary.execute("migrate-incoming", uri="tcp:127.0.0.1:0")
         for listening in self.secondary.execute("query-migrate").get("socket-address", []):
