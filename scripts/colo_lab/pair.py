@@ -118,7 +118,7 @@ class ColoPair:
         until = began + self.settings.ready_timeout_s
         resumes = self.primary.monitor.count("RESUME")
         try:
-            address = self._listen()
+            address = self.listen()
             self.primary.execute("migrate", uri=address)
         except VmError as error:
             raise self._failure("did not reach COLO", error) from error
@@ -132,10 +132,16 @@ class ColoPair:
             self._check_sweep_fits(first, until + self.settings.delay_ms / 1000)
 
     def pair_anew(self, survivor: Vm) -> None:
-        """After a failover: a new secondary for the VM that runs on alone. Its old peer ends, if it has not yet.
+        """After a failover: a new secondary for the VM that runs on alone, and COLO with it.
 
         Returns after the first checkpoint of the new pair; raises as start_colo() does.
         """
+        self.new_secondary(survivor)
+        survivor.monitor.forget("COLO_EXIT")
+        self.start_colo()
+
+    def new_secondary(self, survivor: Vm) -> Vm:
+        """A new QEMU that waits for the survivor's state, made ready for COLO. The old peer ends, if it has not yet."""
         assert self._loop is not None
         for vm in [vm for vm in self._vms if vm is not survivor]:
             vm.close()
@@ -144,11 +150,15 @@ class ColoPair:
         name = f"secondary-{self._generation}"
         self.primary, self.secondary = survivor, Vm("secondary", self.settings, self.run, self._guest, self._loop, name)
         self._vms.append(self.secondary)
-        survivor.monitor.forget("COLO_EXIT")
         self.secondary.connect(time.monotonic() + self.settings.ready_timeout_s, self._check)
         for vm in self._vms:
             self._enable_colo(vm)
-        self.start_colo()
+        return self.secondary
+
+    @property
+    def vms(self) -> tuple[Vm, ...]:
+        """The VMs that have been started and not been closed."""
+        return tuple(self._vms)
 
     def trouble(self) -> list[str]:
         """What went wrong with a pair that was in COLO: dead VMs, COLO ended. Empty if all is well."""
@@ -193,7 +203,7 @@ class ColoPair:
             downtime_limit=DOWNTIME_LIMIT_MS,
         )
 
-    def _listen(self) -> str:
+    def listen(self) -> str:
         """Lets the secondary listen; the URI for the primary. QEMU picks a TCP port: no two labs can collide."""
         if self.settings.transport == "unix":
             address = f"unix:{self.run / self.secondary.name}.migration"
