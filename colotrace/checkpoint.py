@@ -221,8 +221,8 @@ class Failover:
 
     `number` counts the ends of COLO in this process, from 1: after a failover it may enter COLO again, in either role.
     `entered_ns` is when this stretch of COLO began. Sequences of transactions run on from stretch to stretch.
-    `last_good` is the last completed checkpoint's sequence, `last_good_ns` its end; a secondary's is complete once it runs
-    with the state and has LOADED on its way, whether or not anybody hears it. `died_in` is the phase in which the
+    `last_good` is the last completed checkpoint's sequence, `last_good_ns` its end; a secondary's is complete once it
+    runs with the state and has LOADED on its way, whether or not anybody hears it. `died_in` is the phase in which the
     first transaction after it died; `attempts` has that one and the later ones, since QEMU goes round its loop after an
     error in recv or load. `relaunched`: the state was loaded and the VM started, but LOADED was not sent, because a
     failover had been asked for during the loading (QEMU's status RELAUNCH).

@@ -9,7 +9,8 @@ export COLOTRACE_ROOT COLOTRACE_CACHE COLOTRACE_PYTHON
 
 # python3-bpfcc: bcc itself.  qemu-system-x86, binutils: the lab's two VMs and their firmware.  gcc: the layout test.
 # libcap2-bin: setcap.  clang, lld: other compilers' code for the resolver.  mmdebstrap: other releases' QEMUs.
-COLOTRACE_PACKAGES="python3-bpfcc python3-venv qemu-system-x86 binutils gcc libc6-dev libcap2-bin ca-certificates clang lld mmdebstrap"
+# gdb, bpftrace, linux-perf: other tools at the same places (scripts/torture).
+COLOTRACE_PACKAGES="python3-bpfcc python3-venv qemu-system-x86 binutils gcc libc6-dev libcap2-bin ca-certificates clang lld mmdebstrap gdb bpftrace linux-perf"
 
 colotrace_say() { printf 'colotrace: %s\n' "$*" >&2; }
 

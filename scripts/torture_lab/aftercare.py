@@ -13,16 +13,16 @@ from colotrace.target.process import Process
 from colotrace.target.sites import SiteState, site_states
 
 from .bench import Bench
-from .scenario import After, Failed
+from .scenario import After, Failed, Scenario
 from .traces import Traces, left_since
 
 CHECKPOINTS = 3
 
 
-def check(bench: Bench, after: After, before: Traces) -> None:
+def check(bench: Bench, scenario: Scenario, before: Traces) -> None:
     """Raises Failed with the first thing that does not hold, while the VMs are still there."""
     try:
-        if after is After.COLO:
+        if scenario.after is After.COLO:
             trouble = bench.pair.trouble()
             if trouble:
                 raise Failed("; ".join(trouble))
@@ -33,8 +33,8 @@ def check(bench: Bench, after: After, before: Traces) -> None:
         for vm in living:
             vm.must_live("after the scenario")
             looks_at_itself(vm)
-            code_is_whole(vm)
-        if after is After.ALONE:
+            code_is_whole(vm, scenario.steps)
+        if scenario.after is After.ALONE:
             bench.survivor.execute("stop")
             memory_is_whole(bench.survivor, bench.pair.settings, bench.pair.run.path)
             bench.survivor.execute("cont")
@@ -46,15 +46,16 @@ def check(bench: Bench, after: After, before: Traces) -> None:
         raise Failed("left behind: " + ", ".join(left))
 
 
-def code_is_whole(vm: Vm) -> None:
-    """Every place that colotrace would probe holds the file's bytes again, and the kernel has mapped nothing there."""
+def code_is_whole(vm: Vm, steps: bool) -> None:
+    """Every place that colotrace would probe holds the file's bytes again; and unless somebody's probes `steps`, the
+    kernel has mapped nothing there."""
     process = Process(vm.pid)
     plan = resolve(process.exe)
     bias = process.load_bias([(plan.code_address, plan.code_offset)])
     states = site_states(process, bias, plan.probes)
-    changed = [f"{probe.boundary.name} at {probe.address:#x}" for probe, s in states.items() if s is not SiteState.CLEAN]
+    changed = [f"{p.boundary.name} at {p.address:#x}" for p, state in states.items() if state is not SiteState.CLEAN]
     if changed:
         raise Failed(f"the code of the {vm.name} still differs from its file: {', '.join(changed)}")
     maps = Path(f"/proc/{vm.pid}/maps").read_text()
-    if "[uprobes" in maps:
+    if "[uprobes" in maps and not steps:
         raise Failed(f"the kernel has mapped a page for single steps or trampolines into the {vm.name}")

@@ -19,6 +19,7 @@ from colo_lab.pair import ColoPair
 from colo_lab.settings import DEFAULT_QEMU, Settings
 from colo_lab.vm import Vm
 
+from .memory import MemoryGroup
 from .scenario import Failed, Scenario, Skipped
 from .traces import children
 
@@ -41,7 +42,7 @@ class Bench:
         if scenario.copy_of_qemu:
             shutil.copy2(DEFAULT_QEMU, self.qemu)
             settings["qemu"] = str(self.qemu)
-        self.pair = ColoPair(Settings(**settings), start_colo=scenario.start_colo, check=check)
+        self.pair = ColoPair(Settings(**settings), check=check)
         self.survivor: Vm
         self._before = children()
 
@@ -91,12 +92,14 @@ class Bench:
         return self.pair.primary.monitor.count("RESUME")
 
     @contextlib.contextmanager
-    def tracer(self, *vms: Vm, armed: bool = True) -> Iterator[Tracer]:
+    def tracer(self, *vms: Vm, armed: bool = True, group: MemoryGroup | None = None) -> Iterator[Tracer]:
         """colotrace attach on these VMs; with `armed`, with a completed checkpoint of each of them behind it."""
+        enter = group.enter if group else None
         output = self.scratch / f"run-{time.monotonic_ns()}.jsonl"
         command = [sys.executable, "-m", "colotrace", "attach", "--json", "-o", str(output), "--pid"]
         with open(output.with_suffix(".err"), "wb") as errors:
-            process = subprocess.Popen([*command, *(str(vm.pid) for vm in vms)], stdout=errors, stderr=errors)
+            command += [str(vm.pid) for vm in vms]
+            process = subprocess.Popen(command, stdout=errors, stderr=errors, preexec_fn=enter)
         tracer = Tracer(process, output, self)
         try:
             if armed:

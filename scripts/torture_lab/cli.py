@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -81,7 +81,7 @@ def main(short: bool, as_json: bool, only_list: bool, seed: int, names: tuple[st
             for number, scenario in enumerate(chosen, 1):
                 if sys.stderr.isatty():
                     click.echo(f"\r[{number}/{len(chosen)}] {scenario.name} ...\033[K", err=True, nl=False)
-                result = run(scenario, short, signals, seed)
+                result = run(scenario, short, signals.check, seed)
                 results.append(result)
                 if sys.stderr.isatty():
                     click.echo("\r\033[K", err=True, nl=False)
@@ -106,8 +106,9 @@ def line(result: Result) -> str:
     return f"{result.result:<7} {result.scenario:<20} {result.seconds:5.1f} s  {' '.join(result.said.split())}"
 
 
-def run(scenario: Scenario, short: bool, signals: Signals, seed: int) -> Result:
-    """One scenario from its pair to the proof that nothing is left. Raises Stopped, and LabError without a machine."""
+def run(scenario: Scenario, short: bool, check: Callable[[], None], seed: int) -> Result:
+    """One scenario from its pair to the proof that nothing is left. Raises what `check` does, and LabError without a
+    machine that can run a pair."""
     begin = time.monotonic()
 
     def ended(result: str, said: str) -> Result:
@@ -116,10 +117,10 @@ def run(scenario: Scenario, short: bool, signals: Signals, seed: int) -> Result:
     before = traces.look()
     with TemporaryDirectory(prefix="colotrace-torture-") as scratch:
         try:
-            with Bench(scenario, short, Path(scratch), signals.check, seed) as bench:
+            with Bench(scenario, short, Path(scratch), check, seed) as bench:
                 with_pair = traces.look()
                 said = scenario.run(bench)
-                aftercare.check(bench, scenario.after, with_pair)
+                aftercare.check(bench, scenario, with_pair)
             left = traces.left_since(before)
             if left:
                 raise Failed("left behind once the pair had ended: " + ", ".join(left))

@@ -1,4 +1,4 @@
-"""Failovers while both sides are traced: on either side, in the middle of a phase, and COLO entered again after each."""
+"""Failovers while both sides are traced: on either side, in the middle of a phase, and COLO entered again."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ def _heartbeat(which: str) -> Callable[[Bench], str]:
             tracer.end()
         if failover["role"] != which or failover["takeover_ns"] is None:
             raise Failed(f"the record says {failover}")
-        return f"event {failover['reason']}, took over {(failover['takeover_ns'] - failover['exit_ns']) / 1e6:.1f} ms later"
+        late_ms = (failover["takeover_ns"] - failover["exit_ns"]) / 1e6
+        return f"the event's reason is {failover['reason']}; took over {late_ms:.2f} ms later"
 
     return run
 

@@ -6,25 +6,23 @@ import os
 import signal
 import subprocess
 
-from colotrace.arming import Plans, prepare
+from colotrace.arming import prepare
+from colotrace.phases import Role
 from colotrace.resolve.plan import Probe
 
 from .bench import Bench
 from .scenario import Failed, Scenario
 from .traces import UPROBE_EVENTS
 
-_BPFTRACE_FUNCTIONS = ("migrate_start_colo_process", "vm_start", "vm_stop_force_state", "failover_get_state")
-"""bpftrace 0.17 takes entries of functions only. The first one is a place of ours as well; the others lead to them."""
+_BPFTRACE_FUNCTIONS = ("vm_start", "vm_stop_force_state", "qemu_savevm_live_state", "failover_get_state")
+"""Debian's bpftrace takes entries of functions only: these are what the calls at our places lead to."""
 _PROBED_BY_PERF = 8
 REFUSED = 5
 
 
 def _places(bench: Bench) -> tuple[int, list[Probe]]:
     """The load bias of the primary, and the probes of its role."""
-    from colotrace.phases import Role
-
-    plans: Plans = {}
-    target = prepare(0, bench.pair.primary.pid, plans)
+    target = prepare(0, bench.pair.primary.pid, {})
     target.close()
     return target.bias, list(target.plan.roles[Role.PRIMARY].probes)
 
@@ -38,7 +36,6 @@ def bpftrace(bench: Bench) -> str:
         bench.wait_for("bpftrace's probes", lambda: "Attaching" in bench.said("bpftrace") or None)
         bench.checkpoints(5)
         with bench.tracer(vm) as tracer:
-            tracer.wait_for("note", event="shared")
             tracer.end()
         with bench.tracer(vm) as tracer:
             other.send_signal(signal.SIGINT)
@@ -48,7 +45,8 @@ def bpftrace(bench: Bench) -> str:
     counted = [line for line in bench.said("bpftrace").splitlines() if "vm_stop_force_state" in line and "]:" in line]
     if not counted:
         raise Failed(f"bpftrace has counted nothing: {bench.said('bpftrace')[-300:]}")
-    return f"{len(_BPFTRACE_FUNCTIONS)} functions of bpftrace's, which counted {counted[0].split(':')[-1].strip()} pauses"
+    pauses = counted[0].split(":")[-1].strip()
+    return f"bpftrace on {len(_BPFTRACE_FUNCTIONS)} functions counted {pauses} pauses"
 
 
 def perf(bench: Bench) -> str:
@@ -59,11 +57,12 @@ def perf(bench: Bench) -> str:
     chosen = probes[:: max(1, len(probes) // _PROBED_BY_PERF)][:_PROBED_BY_PERF]
     group = f"torture_{os.getpid()}"
     names = [f"place{number}" for number in range(len(chosen))]
+    made: list[str] = []
     data = bench.scratch / "perf.data"
     try:
         for name, probe in zip(names, chosen, strict=True):
-            with open(UPROBE_EVENTS, "a", encoding="ascii") as events:
-                events.write(f"p:{group}/{name} {path}:{probe.file_offset:#x}\n")
+            _uprobe_event(f"p:{group}/{name} {path}:{probe.file_offset:#x}")
+            made.append(name)
         wanted = [word for name in names for word in ("-e", f"{group}:{name}")]
         with bench.helper("perf", "record", "-q", "-o", str(data), *wanted, "-p", str(vm.pid)) as other:
             bench.wait_for("perf's file", lambda: data.exists() or None)
@@ -77,13 +76,20 @@ def perf(bench: Bench) -> str:
                 bench.checkpoints(3)
                 tracer.end()
     finally:
-        for name in names:
-            with open(UPROBE_EVENTS, "a", encoding="ascii") as events:
-                events.write(f"-:{group}/{name}\n")
+        for name in made:
+            _uprobe_event(f"-:{group}/{name}")
     script = subprocess.run(["perf", "script", "-i", str(data)], capture_output=True, text=True, check=False).stdout
     if not script.count(group):
         raise Failed("perf has recorded no hit")
     return f"{len(chosen)} of perf's events at our places, with {script.count(group)} hits recorded"
+
+
+def _uprobe_event(line: str) -> None:
+    file = os.open(UPROBE_EVENTS, os.O_WRONLY | os.O_APPEND)  # open(..., "a") would seek, which tracefs refuses
+    try:
+        os.write(file, line.encode() + b"\n")
+    finally:
+        os.close(file)
 
 
 def gdb_first(bench: Bench) -> str:
@@ -124,7 +130,8 @@ def _gdb(bench: Bench, place: int):  # type: ignore[no-untyped-def]
         "set pagination off\nset confirm off\nset auto-solib-add off\nset debuginfod enabled off\n"
         "set print thread-events off\n"
         f"handle SIGUSR1 SIGALRM SIGIO nostop noprint pass\nattach {bench.pair.primary.pid}\n"
-        # the probes need a moment to make way: a debugger at once with a breakpoint is slower than that only by hand
+        # Probes make way within 0.2 s of a debugger's coming, so that somebody who types never meets them. A breakpoint
+        # that is set sooner keeps our int3 in place of the instruction, and puts it back when it is deleted.
         "shell sleep 1\n"
         f"break *{place:#x}\ncommands\nsilent\necho colotrace-hit\\n\ncontinue\nend\ncontinue\n"
         "delete\ndetach\nquit\n"
@@ -139,7 +146,7 @@ def _leave(bench: Bench, gdb: subprocess.Popen[str]) -> None:
 
 
 SCENARIOS = (
-    Scenario("bpftrace", "bpftrace on functions of ours", bpftrace),
+    Scenario("bpftrace", "bpftrace on the functions that our places call", bpftrace, steps=True),
     Scenario("perf", "perf record at our places", perf),
     Scenario("gdb-first", "gdb with a breakpoint on a place, then a tracer", gdb_first),
     Scenario("gdb-later", "a tracer, then gdb with a breakpoint on a place", gdb_later),

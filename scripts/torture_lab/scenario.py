@@ -31,7 +31,8 @@ class Scenario:
     """`run` does it and returns what it did, in a few words with numbers; it raises Failed or Skipped.
 
     `settings` are the lab's that differ from the bench's own. With `copy_of_qemu` the pair runs a copy of QEMU's file,
-    bench.qemu, that the scenario may do with as it likes. Without `start_colo` the pair only stands ready.
+    bench.qemu, that the scenario may do with as it likes. `steps`: another tool's probes sit on instructions that the
+    kernel must single-step, for which it maps a page into the VM that stays; colotrace's own never do on Debian's 7.2.
     """
 
     name: str
@@ -40,4 +41,4 @@ class Scenario:
     after: After = After.COLO
     settings: Mapping[str, object] = field(default_factory=dict)
     copy_of_qemu: bool = False
-    start_colo: bool = True
+    steps: bool = False

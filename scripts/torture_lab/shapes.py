@@ -49,7 +49,7 @@ def helpers(bench: Bench) -> str:
         for number in range(times):
             for vm in (bench.pair.primary, bench.pair.secondary):
                 try:
-                    vm.execute("netdev_add", type="bridge", id=f"net{number}", br="none", helper="/bin/true")
+                    vm.execute("netdev_add", type="bridge", id=f"net{number}", br="none", helper="/bin/false")
                 except VmError as error:
                     if "bridge helper failed" not in str(error):
                         raise Failed(f"no helper was started: {error}") from error

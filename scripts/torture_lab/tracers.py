@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
+import sys
 import time
-from pathlib import Path
 
 from colotrace.arming import AttachedTarget, Plans, prepare, settings_of
 from colotrace.kernel.program import Program
 from colotrace.target.sites import SiteState, site_states
 
 from .bench import Bench
-from .scenario import Failed, Scenario, Skipped
+from .memory import memory_group
+from .scenario import Failed, Scenario
 from .traces import bpf_objects
 
-_CGROUP = Path("/sys/fs/cgroup")
+_ROOM = 8 << 20
 
 
 def arm_and_disarm(bench: Bench) -> str:
@@ -93,63 +93,18 @@ def stopped(bench: Bench) -> str:
 
 
 def out_of_memory(bench: Bench) -> str:
-    """The kernel's OOM killer, in a memory cgroup whose limit is lowered while the probes are armed."""
-    with _memory_group() as group, bench.tracer(bench.pair.primary, bench.pair.secondary) as tracer:
-        group.add(tracer.process.pid)
+    """The kernel's OOM killer, in a memory cgroup: another process of the group takes what the group may have."""
+    with memory_group() as group, bench.tracer(bench.pair.primary, bench.pair.secondary, group=group) as tracer:
         before = bench.checkpoints_done()
-        group.limit(1 << 20)
-        # what was allocated before it moved here is charged elsewhere: it has to ask for more
-        bench.wait_for("the OOM killer", lambda: tracer.process.poll() is not None or None)
-        if tracer.process.returncode != -signal.SIGKILL:
+        group.limit(group.usage() + _ROOM)
+        hog = f"import os; open('/proc/self/oom_score_adj', 'w').write('-1000'); x = b'x' * {8 * _ROOM}"
+        with bench.helper(sys.executable, "-c", hog, preexec_fn=group.enter):
+            bench.wait_for("the OOM killer", lambda: tracer.process.poll() is not None or None)
+        if tracer.process.returncode != -signal.SIGKILL or not group.kills():
             raise Failed(f"attach ended with {tracer.process.returncode}: {tracer.errors()}")
         bench.checkpoints(2)
-        if not group.kills():
-            raise Failed("it was killed, but not by the OOM killer")
-    return f"killed while armed, {bench.checkpoints_done() - before} checkpoints since the limit"
-
-
-class _MemoryGroup:
-    """A memory cgroup of either version."""
-
-    def __init__(self, path: Path, limit: str, events: str) -> None:
-        self._path, self._limit, self._events = path, limit, events
-
-    def add(self, pid: int) -> None:
-        (self._path / "cgroup.procs").write_text(str(pid))
-
-    def limit(self, size: int) -> None:
-        (self._path / self._limit).write_text(str(size))
-
-    def kills(self) -> int:
-        words = (self._path / self._events).read_text().split()
-        return int(words[words.index("oom_kill") + 1])
-
-
-@contextlib.contextmanager
-def _memory_group():  # type: ignore[no-untyped-def]
-    name = f"colotrace-torture-{os.getpid()}"
-    if (_CGROUP / "memory").is_dir():
-        group = _MemoryGroup(_CGROUP / "memory" / name, "memory.limit_in_bytes", "memory.oom_control")
-    else:
-        group = _MemoryGroup(_CGROUP / name, "memory.max", "memory.events")
-    try:
-        group._path.mkdir()
-    except OSError as error:
-        raise Skipped(f"no memory cgroup can be made here: {error.strerror}") from error
-    try:
-        if not (group._path / group._limit).exists():
-            raise Skipped("the memory controller is not enabled at the top of the cgroups")
-        yield group
-    finally:
-        until = time.monotonic() + 5
-        while True:
-            try:
-                group._path.rmdir()
-                break
-            except OSError:
-                if time.monotonic() > until:
-                    raise
-                time.sleep(0.05)
+        done = bench.checkpoints_done() - before
+    return f"killed while armed, {done} checkpoints since"
 
 
 def two_of_them(bench: Bench) -> str:
@@ -174,6 +129,25 @@ def two_of_them(bench: Bench) -> str:
             if summary["aborted"]:
                 raise Failed("a checkpoint was told to be aborted")
     return f"{turns} times: the first ends, a third is killed, the second goes on"
+
+
+def _come_and_go(bench: Bench) -> None:
+    vm = bench.pair.primary
+    with bench.tracer(vm) as first, bench.tracer(vm) as second:
+        second.wait_for("note", event="shared")
+        first.end()
+        bench.checkpoints(2)
+        with bench.tracer(vm) as third:
+            third.process.kill()
+            third.process.wait()
+        done = len(second.lines("checkpoint"))
+        bench.wait_for("more of its checkpoints", lambda: len(second.lines("checkpoint")) > done + 1 or None)
+        notes = {note["event"] for note in second.lines("note")}
+        if notes & {"probe-lost", "code-differs"}:
+            raise Failed(f"the second one noted {notes}")
+        (summary,) = second.end()
+        if summary["aborted"]:
+            raise Failed("a checkpoint was told to be aborted")
 
 
 def objects_in_the_kernel(bench: Bench) -> str:

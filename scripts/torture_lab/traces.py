@@ -1,4 +1,4 @@
-"""What a tracer could leave behind: BPF objects in the kernel, probes in tracefs, processes, descriptors, changed code."""
+"""What a tracer could leave behind: BPF objects in the kernel, probes in tracefs, processes, descriptors."""
 
 from __future__ import annotations
 
