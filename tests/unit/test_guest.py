@@ -10,8 +10,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
-from colo_lab.firmware import PATTERN_MASK, SWEEP_WORD_ADDRESS  # noqa: E402
-from colo_lab.guest import PAGE_BYTES, first_fault  # noqa: E402
+from colo_lab.firmware import PATTERN_MASK, SWEEP_WORD_ADDRESS
+from colo_lab.guest import PAGE_BYTES, first_fault
 
 PAGES = 16
 
