@@ -33,6 +33,7 @@ Examples:
   sudo colotrace attach --pid $(pidof qemu-system-x86_64)  all of them
   sudo colotrace attach --pid 4711 --checkpoints 30 --json >run.jsonl
   sudo colotrace attach --pid 4711 --duration 60 --output run.jsonl
+  sudo colotrace attach --pid 4711 --dry-run               every place that would be probed; arms nothing
 """
 _NOTES_KEPT = 50
 
@@ -49,16 +50,23 @@ _NOTES_KEPT = 50
 @QMP
 @SEED_COMPATIBLE
 @ARMED_FILE
+@click.option("--dry-run", is_flag=True, help="Make all checks and show what would be armed; arm nothing.")
 def command(
     pids: tuple[int, ...], more_pids: tuple[int, ...], checkpoints: int | None, duration: float | None,
     output: str | None, as_json: bool, qmp: str | None, seed_compatible: bool, armed_file: str | None,
-    debug_file: str | None, debuginfod: bool,
+    debug_file: str | None, debuginfod: bool, dry_run: bool,
 ) -> None:  # fmt: skip
     """Times every phase of every COLO checkpoint of running QEMUs.
 
     On a terminal it shows a live view, and a summary at the end; into a pipe it writes one line a checkpoint. The VM is
     not stopped, and needs no patch, no restart and no debug symbols. Times are CLOCK_MONOTONIC nanoseconds.
     """
+    if dry_run:
+        from colotrace.cli.dry_run import show
+        from colotrace.rehearsal import rehearse
+
+        show(rehearse(*pids, *more_pids, names=name_options(debug_file, debuginfod)), as_json)
+        return
     if qmp:
         if len({*pids, *more_pids}) > 1:
             raise click.UsageError("--qmp names the socket of one QEMU; give one --pid with it")
