@@ -50,13 +50,13 @@ def check_build_id(process: Process, plan: ProbePlan, bias: int) -> None:
     if found != plan.build_id:
         raise PlanError(
             f"process {process.pid} has the build-id {found} in its memory, and its file has {plan.build_id}",
-            "Nothing was armed. The file was overwritten in place while QEMU ran it, or its memory was changed: restart "
-            "QEMU from the file as it is now.",
+            "Nothing was armed. Either its file was overwritten in place while it ran, or its memory: restart QEMU from "
+            "the file as it is now.",
         )
 
 
 def check_sites(process: Process, plan: ProbePlan, bias: int) -> Note | None:
-    """Refuses unless memory equals the file, but for int3s that are another tracer's uprobes, which the note tells."""
+    """Refuses unless memory equals the file, but for int3s of another tracer's uprobes, which the note tells of."""
     states = site_states(process, bias, plan.probes)
     different = [probe for probe, state in states.items() if state is SiteState.DIFFERENT]
     if different:

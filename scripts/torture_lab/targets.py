@@ -33,7 +33,7 @@ def _killed(which: str) -> Callable[[Bench], str]:
 
 def paused_by_qmp(bench: Bench) -> str:
     """QMP stop and cont of each VM. QEMU 7.2 starts the VM again at the next checkpoint, whoever had stopped it."""
-    times = bench.times(5, 2)
+    times = bench.times(5, 1)
     with bench.tracer(bench.pair.primary, bench.pair.secondary) as tracer:
         for _ in range(times):
             for vm in (bench.pair.primary, bench.pair.secondary):

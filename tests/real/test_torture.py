@@ -79,7 +79,7 @@ def test_what_is_left_is_seen(pair: ColoPair, monkeypatch: pytest.MonkeyPatch) -
 
 def test_ctrl_c_ends_it_cleanly() -> None:
     before = traces.look()
-    command = [str(ROOT / "scripts/torture"), "--json", "runs", "tracer-stopped", "two-tracers"]
+    command = [str(ROOT / "scripts/torture"), "--short", "--json", "runs", "tracer-stopped", "two-tracers"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         read_until(process.stdout, '"runs"')
         process.send_signal(signal.SIGINT)
