@@ -50,8 +50,8 @@ def check_build_id(process: Process, plan: ProbePlan, bias: int) -> None:
     if found != plan.build_id:
         raise PlanError(
             f"process {process.pid} has the build-id {found} in its memory, and its file has {plan.build_id}",
-            "Nothing was armed. Either its file was overwritten in place while it ran, or its memory: restart QEMU from "
-            "the file as it is now.",
+            "Nothing was armed. Either its file was overwritten in place while it ran, or its memory: start QEMU again "
+            "from the file as it is now.",
         )
 
 
