@@ -13,6 +13,7 @@ from .bench import Bench, signal_all
 from .scenario import After, Failed, Scenario
 
 HOW_LONG_S = (5, 1)
+PAUSE_S = 0.3
 
 
 def _killed(which: str) -> Callable[[Bench], str]:
@@ -32,17 +33,22 @@ def _killed(which: str) -> Callable[[Bench], str]:
 
 
 def paused_by_qmp(bench: Bench) -> str:
-    """QMP stop and cont of each VM. QEMU 7.2 starts the VM again at the next checkpoint, whoever had stopped it."""
-    times = bench.times(5, 1)
+    """QMP stop and cont of each VM, between two checkpoints.
+
+    A pause that lasts into a checkpoint is another matter: QEMU 7.2 then hangs now and then by itself, with no tracer
+    about (the primary's monitor answers no more; in three tries at the 10th, the 1st and the 29th pause of up to 0.3 s).
+    """
+    times = bench.times(10, 2)
     with bench.tracer(bench.pair.primary, bench.pair.secondary) as tracer:
         for _ in range(times):
             for vm in (bench.pair.primary, bench.pair.secondary):
+                bench.checkpoints(1)
                 vm.execute("stop")
-                bench.pause(bench.random.uniform(0.0, 0.3))
+                bench.pause(bench.random.uniform(0.0, PAUSE_S))
                 vm.execute("cont")
-                bench.checkpoints(2)
+        bench.checkpoints(2)
         tracer.end()
-    return f"{times} times each"
+    return f"{times} times each, between checkpoints"
 
 
 def paused_by_signal(bench: Bench) -> str:
@@ -114,7 +120,7 @@ def _replace(file: Path) -> None:
 SCENARIOS = (
     Scenario("primary-killed", "SIGKILL of the traced primary", _killed("primary"), After.ALONE),
     Scenario("secondary-killed", "SIGKILL of the traced secondary", _killed("secondary"), After.ALONE),
-    Scenario("vm-paused", "QMP stop and cont of each VM", paused_by_qmp),
+    Scenario("vm-paused", "QMP stop and cont of each VM", paused_by_qmp, settings={"delay_ms": 1000}),
     Scenario("qemu-stopped", "SIGSTOP and SIGCONT of each QEMU", paused_by_signal),
     Scenario("migrated-away", "the VM leaves for another QEMU after a failover", migrated_away, After.ALONE),
     Scenario("file-replaced", "QEMU's file is replaced while it runs", _file(_replace), copy_of_qemu=True),
