@@ -36,7 +36,7 @@ def paused_by_qmp(bench: Bench) -> str:
     """QMP stop and cont of each VM, between two checkpoints.
 
     A pause that lasts into a checkpoint is another matter: QEMU 7.2 then hangs now and then by itself, with no tracer
-    about (the primary's monitor answers no more; in three tries at the 10th, the 1st and the 29th pause of up to 0.3 s).
+    about (the primary's monitor answers no more; in three tries at the 10th, the 1st and the 29th pause).
     """
     times = bench.times(10, 2)
     with bench.tracer(bench.pair.primary, bench.pair.secondary) as tracer:
