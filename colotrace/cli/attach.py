@@ -62,6 +62,8 @@ def command(
     not stopped, and needs no patch, no restart and no debug symbols. Times are CLOCK_MONOTONIC nanoseconds.
     """
     if dry_run:
+        if output or qmp or armed_file:
+            raise click.UsageError("--dry-run arms nothing: --output, --qmp and --armed-file have no use with it")
         from colotrace.cli.dry_run import show
         from colotrace.rehearsal import rehearse
 

@@ -42,7 +42,7 @@ def frozen_at(pid: int, role: Role, boundary: str) -> Iterator[None]:
     plan = resolve(f"/proc/{pid}/exe")
     offsets = [probe.file_offset for probe in plan.roles[role].probes if probe.boundary.name == boundary]
     assert offsets, f"no probe marks {boundary} on the {role.value}"
-    program = _load()
+    program = compiled(_PROGRAM)
     try:
         function = program.load_func(b"stop", import_bcc().KPROBE, attach_type=BPF_TRACE_UPROBE_MULTI)
         link = UprobeMultiLink(function.fd, f"/proc/{pid}/exe", pid, offsets, [0] * len(offsets))
@@ -69,11 +69,12 @@ def is_stopped(pid: int) -> bool:
     return bool(states) and set(states) == {"T"}
 
 
-def _load() -> Any:
+def compiled(source: str) -> Any:
+    """A bcc program from its source, without kernel headers; cleanup() removes it."""
     before = os.environ.get("BCC_KERNEL_SOURCE")
     os.environ["BCC_KERNEL_SOURCE"] = str(bpf_directory() / "headers")
     try:
-        return import_bcc()(text=_PROGRAM.encode())
+        return import_bcc()(text=source.encode())
     finally:
         if before is None:
             del os.environ["BCC_KERNEL_SOURCE"]

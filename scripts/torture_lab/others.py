@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+from contextlib import AbstractContextManager
 
 from colotrace.arming import prepare
 from colotrace.phases import Role
@@ -124,7 +125,8 @@ def gdb_later(bench: Bench) -> str:
     return f"the probes made way; {bench.said('gdb').count('colotrace-hit')} hits of its breakpoint"
 
 
-def _gdb(bench: Bench, place: int):  # type: ignore[no-untyped-def]
+def _gdb(bench: Bench, place: int) -> AbstractContextManager[subprocess.Popen[str]]:
+    """gdb on the primary with a breakpoint there that says so and goes on, until it is interrupted."""
     commands = bench.scratch / "gdb-commands"
     commands.write_text(
         "set pagination off\nset confirm off\nset auto-solib-add off\nset debuginfod enabled off\n"

@@ -14,7 +14,7 @@ import pytest
 from colo_lab.guest import looks_at_itself
 from colo_lab.pair import ColoPair
 from colo_lab.vm import Vm
-from support import colotrace_running, json_lines, of_type, read_clock, wait_for
+from support import QmpWitness, colotrace_running, json_lines, of_type, read_clock, wait_for
 from torture_lab.freeze import frozen_at
 
 import colotrace
@@ -219,3 +219,14 @@ def test_entering_colo_again(make_pair: Callable[..., ColoPair]) -> None:
     assert second.last_good >= last.sequence and second.takeover_ns > second.exit_ns
     assert set(summary.roles) == set(Role)
     looks_at_itself(survivor)
+
+
+def test_a_monitor_that_is_in_use_at_the_failover(make_pair: Callable[..., ColoPair], tmp_path: Path) -> None:
+    """query-colo-status cannot be asked: null with the reason, and the rest of the record all the same."""
+    pair = make_pair(dirty_mib=8, delay_ms=100)
+    with attached(tmp_path / "run", pair.secondary, qmp=pair.secondary) as run, QmpWitness(pair.secondary.qmp_path):
+        pair.primary.close()
+        pair.secondary.execute(HEARTBEAT)
+        failover = run.wait_for("failover")
+    assert failover["status_reason"] is None and "in use" in failover["missing"]["status_reason"]
+    hold_together(failover, run)

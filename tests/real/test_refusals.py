@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from colo_lab.pair import ColoPair
 from support import colotrace, json_lines, leftovers
+from torture_lab.freeze import compiled
 
 import colotrace as library
 from colotrace.errors import PlanError
@@ -197,7 +198,7 @@ def test_whether_this_kernel_clobbers_the_red_zone(tmp_path: Path) -> None:
     with subprocess.Popen([tmp_path / "red"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdin and child.stdout
         offset = int(child.stdout.readline(), 16)
-        program = _empty_program()
+        program = compiled("#include <uapi/linux/ptrace.h>\nint nothing(struct pt_regs *ctx) { return 0; }\n")
         function = program.load_func(b"nothing", import_bcc().KPROBE, attach_type=BPF_TRACE_UPROBE_MULTI)
         link = UprobeMultiLink(function.fd, f"/proc/{child.pid}/exe", child.pid, [offset], [0])
         child.stdin.write("x")
@@ -207,17 +208,3 @@ def test_whether_this_kernel_clobbers_the_red_zone(tmp_path: Path) -> None:
         program.cleanup()
     sys.stderr.write(f"Linux {os.uname().release}: {broken} of 1000 calls found their red zone overwritten\n")
     assert preflight.clobbers_red_zone() or not broken
-
-
-def _empty_program():  # type: ignore[no-untyped-def]
-    from colotrace.kernel.program import bpf_directory
-
-    before = os.environ.get("BCC_KERNEL_SOURCE")
-    os.environ["BCC_KERNEL_SOURCE"] = str(bpf_directory() / "headers")
-    try:
-        text = b"#include <uapi/linux/ptrace.h>\nint nothing(struct pt_regs *ctx) { return 0; }\n"
-        return import_bcc()(text=text)
-    finally:
-        del os.environ["BCC_KERNEL_SOURCE"]
-        if before is not None:
-            os.environ["BCC_KERNEL_SOURCE"] = before
