@@ -349,8 +349,8 @@ int on_boundary(struct pt_regs *ctx)
 		target->exit_role = role;
 		COMPILER_BARRIER(); /* another thread's takeover() looks at exit_ns first */
 		target->exit_ns = now;
-		send_small(target, &record->header, KIND_COLO_EXIT, now, (__u32)PT_REGS_PARM1(ctx),
-			   (__u32)PT_REGS_PARM2(ctx));
+		send_small(target, &record->header, KIND_COLO_EXIT, now,
+			   (__u32)PT_REGS_PARM1(ctx) | (__u64)(__u32)PT_REGS_PARM2(ctx) << 32, sums->sequence);
 		threads.delete(&thread);
 	}
 	return 0;

@@ -44,7 +44,8 @@
 
 #define KIND_CHECKPOINT 1
 #define KIND_INIT 2 /* times[0] begin, [1] end, [2] READY or 0 */
-#define KIND_COLO_EXIT 3 /* times[0] when, [1] mode, [2] reason: arguments of qapi_event_send_colo_exit() */
+/* times[0] when, [1] the arguments of qapi_event_send_colo_exit(), mode and above it reason, [2] the last sequence */
+#define KIND_COLO_EXIT 3
 #define KIND_TAKEOVER 4 /* times[0] when, [1] when COLO exited */
 
 #define OUTCOME_COMPLETED 1

@@ -9,10 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["Checkpoint", "Outcome", "Phase", "Role", "Session", "attach"]
+__all__ = ["Checkpoint", "Failover", "Outcome", "Phase", "Role", "Session", "attach"]
 
 _HOMES = {
     "Checkpoint": "colotrace.checkpoint",
+    "Failover": "colotrace.checkpoint",
     "Outcome": "colotrace.checkpoint",
     "Phase": "colotrace.phases",
     "Role": "colotrace.phases",
@@ -21,7 +22,7 @@ _HOMES = {
 }
 
 if TYPE_CHECKING:
-    from colotrace.checkpoint import Checkpoint, Outcome
+    from colotrace.checkpoint import Checkpoint, Failover, Outcome
     from colotrace.phases import Phase, Role
     from colotrace.session import Session, attach
 

@@ -1,6 +1,6 @@
 """A process made ready to be probed: its binary resolved, and its memory proven to hold the same code.
 
-Nothing here needs the kernel program; whatever is not proven is refused, because the VM comes first.
+Nothing here needs the kernel program; what is not proven is refused (colotrace.refusals), because the VM comes first.
 """
 
 from __future__ import annotations
@@ -9,17 +9,17 @@ import os
 import select
 from dataclasses import dataclass, field
 
+from colotrace import refusals
 from colotrace.checkpoint import Note
-from colotrace.errors import PlanError
+from colotrace.failover import FailoverWatch
 from colotrace.kernel import layout, preflight
-from colotrace.kernel.consumers import uprobe_consumers
 from colotrace.phases import OUTSIDE_TOTAL, Effect, Phase, Role
 from colotrace.plancache import plan_for
 from colotrace.resolve.nameoptions import ONLY_THIS_HOST, NameOptions
 from colotrace.resolve.plan import UNTRIED_MACHINES, Probe, ProbePlan, Quality, RolePlan
+from colotrace.silence import Silence
 from colotrace.target.discovery import vm_name
 from colotrace.target.process import Process
-from colotrace.target.sites import SiteState, site_states
 
 Plans = dict[tuple[int, int], ProbePlan]
 """Plans by device and inode: several QEMUs of one file are resolved once."""
@@ -42,9 +42,11 @@ class AttachedTarget:
     armed: bool = False
     alive: bool = True
     lost: bool = False
-    hits: int = 0
-    quiet_since: float = 0.0
-    quiet_told: float = 0.0
+    silence: Silence = field(default_factory=Silence)
+
+    def __post_init__(self) -> None:
+        self.watch = FailoverWatch(any(probe.boundary.effects & Effect.TAKEOVER for probe in self.probes))
+        """Its failovers, from its events."""
 
     @property
     def pid(self) -> int:
@@ -84,16 +86,21 @@ def prepare(index: int, pid: int, plans: Plans, names: NameOptions = ONLY_THIS_H
         file = (process.identity.device, process.identity.inode)
         plan = plans.get(file)
         if plan is None:
-            plan = plans[file] = plan_for(f"/proc/self/fd/{exe_fd}", process.exe_name(), names)
+            plan = plan_for(f"/proc/self/fd/{exe_fd}", process.exe_name(), names)
+            refusals.check_plan(plan)
+            plans[file] = plan
         preflight.check_machine(process, plan.machine)
         bias = process.load_bias([(plan.code_address, plan.code_offset)])
         target = AttachedTarget(index, process, plan, bias, exe_fd, pidfd, vm_name(process.command_line()))
-        _verify_sites(target)
+        refusals.check_build_id(process, plan, bias)
+        shared = refusals.check_sites(process, plan, bias)
     except BaseException:
         for fd in (pidfd, exe_fd):
             if fd >= 0:
                 os.close(fd)
         raise
+    if shared:
+        target.notes.append(shared)
     target.notes += _limits(target)
     return target
 
@@ -120,6 +127,11 @@ def _limits(target: AttachedTarget) -> list[Note]:
         )
         notes.append(Note("unconfined", message, target.pid))
     return notes
+
+
+def pid_filter(target: AttachedTarget) -> int:
+    """The process that the link is confined to; 0 where the kernel cannot do that and the program compares the tgid."""
+    return target.pid if preflight.pid_filter_is_sound() else 0
 
 
 def settings_of(target: AttachedTarget) -> layout.Target:
@@ -154,48 +166,3 @@ def _sure_besides(plan: RolePlan) -> int:
     return (layout.SEEN_PAUSE if effects & pause == pause else 0) | (
         layout.SEEN_DEVICE_BYTES if effects & Effect.DEVICE_BYTES else 0
     )
-
-
-def _verify_sites(target: AttachedTarget) -> None:
-    """Refuses unless memory equals the file, but for int3s that are another tracer's uprobes."""
-    states = site_states(target.process, target.bias, target.probes)
-    different = [probe for probe, state in states.items() if state is SiteState.DIFFERENT]
-    if different:
-        raise PlanError(
-            f"the code of process {target.pid} differs from its file at {different[0].address:#x} "
-            f"({different[0].boundary.name}) and {len(different) - 1} more places",
-            "Nothing was armed. Has somebody patched it in memory?",
-        )
-    taken = [probe for probe, state in states.items() if state is SiteState.BREAKPOINT]
-    if not taken:
-        return
-    try:
-        known = other_uprobes(target.process)
-    except OSError as error:
-        raise PlanError(
-            f"{len(taken)} places in process {target.pid} hold a breakpoint; the kernel does not tell whose: {error}",
-            "End the other tracer, or run colotrace with CAP_SYS_ADMIN so that it may ask.",
-        ) from error
-    strange = [probe for probe in taken if probe.file_offset not in known]
-    if strange:
-        raise PlanError(
-            f"process {target.pid} has a breakpoint at {strange[0].address:#x}, and the kernel knows no uprobe there",
-            "Nothing was armed. A debugger has left it, or a tracer without a BPF program has set it.",
-        )
-    message = (
-        f"another tracer probes process {target.pid} at {len(taken)} of our places as well; each hit there costs more"
-    )
-    target.notes.append(Note("shared", message, target.pid))
-
-
-def other_uprobes(process: Process) -> set[int]:
-    """The file offsets in a process's binary that have uprobes, whoever set them. Raises OSError if we may not ask."""
-    return {offset for one in uprobe_consumers() if _same_file(one.path, process) for offset in one.offsets}
-
-
-def _same_file(path: str, process: Process) -> bool:
-    try:
-        file = os.stat(path)
-    except OSError:
-        return path.removesuffix(" (deleted)") == process.exe_name().removesuffix(" (deleted)")
-    return (file.st_dev, file.st_ino) == (process.identity.device, process.identity.inode)

@@ -188,13 +188,17 @@ class InitDone:
 
 @dataclass(frozen=True)
 class ColoExit:
-    """QEMU emits COLO_EXIT: `mode` and `reason` are the arguments of qapi_event_send_colo_exit(), by QAPI's names."""
+    """QEMU emits COLO_EXIT: `mode` and `reason` are the arguments of qapi_event_send_colo_exit(), by QAPI's names.
+
+    `begun` is the sequence of the last transaction that had begun in this role; 0 for none.
+    """
 
     role: Role
     pid: int
     when_ns: int
     mode: str
     reason: str
+    begun: int | None = None
 
 
 @dataclass(frozen=True)
@@ -205,6 +209,72 @@ class Takeover:
     pid: int
     when_ns: int
     exit_ns: int
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A transaction that QEMU gave up: its sequence, when it began (None: unseen), and the phase in which it died."""
+
+    sequence: int
+    begin_ns: int | None
+    died_in: str | None
+
+
+@dataclass(frozen=True)
+class Failover:
+    """How COLO ended in one process, and who went on. Made by colotrace.failover; absolute times are CLOCK_MONOTONIC.
+
+    `number` counts the ends of COLO in this process, from 1: after a failover it may enter COLO again, in either role.
+    `entered_ns` is when this stretch of COLO began. Sequences of transactions run on from stretch to stretch.
+    `last_good` is the last completed checkpoint's sequence, `last_good_ns` its end; a secondary's is complete once it
+    runs with the state and has LOADED on its way, whether or not anybody hears it. `died_in` is the phase in which the
+    first transaction after it died; `attempts` has that one and the later ones, since QEMU goes round its loop after an
+    error in recv or load. `relaunched`: the state was loaded and the VM started, but LOADED was not sent, because a
+    failover had been asked for during the loading (QEMU's status RELAUNCH).
+    `mode` and `reason` are the event's. `status_reason` is query-colo-status's, which is another thing: it tells
+    whether a failover was completed, and after an error that an operator answered with x-colo-lost-heartbeat it says
+    `request` where the event said `error`.
+    `takeover_ns` is the first vm_start() after COLO's end. What is None was not seen; `missing` gives the reason.
+    """
+
+    role: Role
+    pid: int
+    number: int
+    mode: str
+    reason: str
+    exit_ns: int
+    entered_ns: int | None = None
+    last_good: int | None = None
+    last_good_ns: int | None = None
+    died_in: str | None = None
+    attempts: tuple[Attempt, ...] = ()
+    relaunched: bool | None = None
+    takeover_ns: int | None = None
+    status_reason: str | None = None
+    missing: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def exit_after_ns(self) -> int | None:
+        """From the last good checkpoint to COLO's end."""
+        return None if self.last_good_ns is None else self.exit_ns - self.last_good_ns
+
+    @property
+    def takeover_after_ns(self) -> int | None:
+        """From the last good checkpoint to the takeover."""
+        if self.last_good_ns is None or self.takeover_ns is None:
+            return None
+        return self.takeover_ns - self.last_good_ns
+
+    def as_json(self) -> dict[str, object]:
+        """The record as one object of JSON types, null where not seen."""
+        record: dict[str, object] = {one.name: getattr(self, one.name) for one in fields(self)}
+        return record | {
+            "role": self.role.value,
+            "attempts": [{one.name: getattr(a, one.name) for one in fields(a)} for a in self.attempts],
+            "exit_after_ns": self.exit_after_ns,
+            "takeover_after_ns": self.takeover_after_ns,
+            "missing": dict(self.missing),
+        }
 
 
 @dataclass(frozen=True)
@@ -224,5 +294,5 @@ class Note:
         return note | dict(self.details)
 
 
-Event = Checkpoint | InitDone | ColoExit | Takeover | Note
+Event = Checkpoint | InitDone | ColoExit | Takeover | Failover | Note
 """What a session yields."""

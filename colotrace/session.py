@@ -17,13 +17,25 @@ import time
 from collections import deque
 from collections.abc import Iterator
 
-from colotrace.arming import AttachedTarget, Plans, other_uprobes, prepare, settings_of
-from colotrace.checkpoint import Checkpoint, CheckpointTotals, ColoExit, Event, InitDone, Note, Outcome, Takeover
+from colotrace.arming import AttachedTarget, Plans, pid_filter, prepare, settings_of
+from colotrace.checkpoint import (
+    Checkpoint,
+    CheckpointTotals,
+    ColoExit,
+    Event,
+    Failover,
+    InitDone,
+    Note,
+    Outcome,
+    Takeover,
+)
 from colotrace.clocks import ClockWatch
 from colotrace.errors import PermissionsError, TargetError
+from colotrace.failover import PROCESS_ENDED, RUN_ENDED
 from colotrace.kernel import layout, preflight
 from colotrace.kernel.program import DEFAULT_RING_BYTES, Program
 from colotrace.phases import Role
+from colotrace.refusals import other_uprobes
 from colotrace.resolve.nameoptions import ONLY_THIS_HOST, NameOptions
 from colotrace.summary import TargetSummary
 from colotrace.target.discovery import only_qemu
@@ -32,13 +44,6 @@ from colotrace.target.sites import SiteState, site_states
 POLL_TIMEOUT_MS = 200
 CHECK_INTERVAL_S = 1.0
 """How often targets and their probes are looked at again."""
-WAITING_HINT_S = 3.0
-SILENCE_S = 30.0
-
-_HOW_COLO_STARTS = (
-    "COLO starts when both sides have the migration capability x-colo and the primary has been given `migrate`; after "
-    "that it reaches a checkpoint every x-checkpoint-delay (20 s by default)"
-)
 
 
 class Session:
@@ -93,7 +98,12 @@ class Session:
     def _fill(self, timeout_ms: int) -> bool:
         """Puts what has come into the backlog; whether there is anything in it now."""
         waits = not (self._backlog or self.ended)
+        over = [target for target in self.targets if self._stopped or not target.alive]
         self._receive(self._program.poll(timeout_ms) if waits else self._program.drain())
+        for target in over:  # what it said last has now been heard
+            failover = target.watch.close(PROCESS_ENDED if target.has_ended() else RUN_ENDED)
+            if failover:
+                self._backlog.append(failover)
         if not self.ended:
             self._check()
         return bool(self._backlog)
@@ -144,6 +154,7 @@ class Session:
                     probes=len(target.probes),
                     hits=counters.hits,
                     lost_events=counters.lost_events,
+                    failovers=tuple(target.watch.failovers),
                 )
             )
         return result
@@ -157,12 +168,12 @@ class Session:
         self._program.arm(
             target.index,
             f"/proc/self/fd/{target.exe_fd}",
-            target.pid if preflight.pid_filter_is_sound() else 0,
+            pid_filter(target),
             [probe.file_offset for probe in target.probes],
             [probe.boundary.cookie(probe.role, target.index) for probe in target.probes],
         )
         target.armed = True
-        target.quiet_since = time.monotonic()
+        target.silence.since_s = time.monotonic()
         if not target.process.is_same():
             raise TargetError(
                 f"process {target.pid} has become another program while the probes were armed", "Try again."
@@ -177,6 +188,9 @@ class Session:
                 self._backlog.append(_role_note(target, event.role))
                 target.role = event.role
             self._backlog.append(event)
+            failover = target.watch.add(event)
+            if failover:
+                self._backlog.append(failover)
 
     def _pid_of(self, index: int) -> int:
         return self.targets[index].pid
@@ -241,7 +255,9 @@ class Session:
             self._backlog.append(Note("target-changed", f"process {target.pid} now runs another program", target.pid))
             return
         self._check_sites(target)
-        self._check_silence(target, now)
+        note = target.silence.look(target.pid, self._program.target(target.index).hits, now)
+        if note:
+            self._backlog.append(note)
 
     def _check_sites(self, target: AttachedTarget) -> None:
         """Every site must hold our int3; one that does not has lost its probe, and says so once."""
@@ -257,26 +273,6 @@ class Session:
                 f"probes are gone from process {target.pid}: {where}; its checkpoints count as incomplete from here on"
             )
             self._backlog.append(Note("probe-lost", message, target.pid))
-
-    def _check_silence(self, target: AttachedTarget, now: float) -> None:
-        hits = self._program.target(target.index).hits
-        if hits != target.hits:
-            target.hits, target.quiet_since, target.quiet_told = hits, now, 0.0
-            return
-        quiet = now - target.quiet_since
-        if not hits and quiet >= WAITING_HINT_S and target.quiet_told < WAITING_HINT_S:
-            message = f"process {target.pid} has not passed a COLO boundary yet; waiting. {_HOW_COLO_STARTS}"
-            self._tell_quiet(target, Note("waiting", message, target.pid), quiet)
-        elif quiet >= SILENCE_S and target.quiet_told < SILENCE_S:
-            message = (
-                f"nothing has fired in process {target.pid} for {quiet:.0f} s. Is COLO running (query-colo-status), "
-                "the VM not paused, its peer alive, and x-checkpoint-delay shorter than that?"
-            )
-            self._tell_quiet(target, Note("silent", message, target.pid), quiet)
-
-    def _tell_quiet(self, target: AttachedTarget, note: Note, quiet: float) -> None:
-        target.quiet_told = quiet
-        self._backlog.append(note)
 
 
 def attach(*pids: int, ring_bytes: int = DEFAULT_RING_BYTES, names: NameOptions = ONLY_THIS_HOST) -> Session:
@@ -294,4 +290,4 @@ def _role_note(target: AttachedTarget, role: Role) -> Note:
     return Note("role", f"process {target.pid} {change}", target.pid, {"role": role.value})
 
 
-__all__ = ["AttachedTarget", "Checkpoint", "ColoExit", "InitDone", "Outcome", "Session", "attach"]
+__all__ = ["AttachedTarget", "Checkpoint", "ColoExit", "Failover", "InitDone", "Outcome", "Session", "attach"]

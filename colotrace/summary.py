@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from colotrace.checkpoint import CheckpointTotals
+from colotrace.checkpoint import CheckpointTotals, Failover
 from colotrace.phases import OUTSIDE_TOTAL, PHASES, Phase, Role
 from colotrace.resolve.plan import ProbePlan
 
@@ -79,6 +79,7 @@ class TargetSummary:
     hits: int
     lost_events: int
     info: Mapping[str, object] | None = None
+    failovers: tuple[Failover, ...] = ()
 
     @property
     def checkpoints(self) -> int:
@@ -110,5 +111,6 @@ class TargetSummary:
             "lost_events": self.lost_events,
             "probes": self.probes,
             "hits": self.hits,
+            "failovers": [failover.as_json() for failover in self.failovers],
             "roles": roles,
         }

@@ -9,9 +9,9 @@ export COLOTRACE_ROOT COLOTRACE_CACHE COLOTRACE_PYTHON
 
 # python3-bpfcc: bcc itself.  qemu-system-x86, binutils: the lab's two VMs and their firmware.  gcc: the layout test.
 # libcap2-bin: setcap.  clang, lld, gcc-aarch64-linux-gnu: other compilers' code for the resolver.  mmdebstrap: other
-# releases' QEMUs.
+# releases' QEMUs.  gdb, bpftrace, linux-perf: other tools at the same places (scripts/torture).
 COLOTRACE_PACKAGES="python3-bpfcc python3-venv qemu-system-x86 binutils gcc libc6-dev libcap2-bin ca-certificates clang lld
-                    gcc-aarch64-linux-gnu mmdebstrap"
+                    gcc-aarch64-linux-gnu mmdebstrap gdb bpftrace linux-perf"
 
 colotrace_say() { printf 'colotrace: %s\n' "$*" >&2; }
 

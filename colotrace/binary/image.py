@@ -163,6 +163,17 @@ class Image:
                     return note.data.hex()
         return None
 
+    def build_id_address(self) -> int | None:
+        """Where the build-id itself is, as a virtual address; None if there is none, or it is not loaded."""
+        if self.build_id is None:
+            return None
+        for row in self._headers:
+            if row.kind == elf.PT_NOTE:
+                found = self._data.find(bytes.fromhex(self.build_id), row.offset, row.offset + row.file_size)
+                if found >= 0:
+                    return self.address_of(found)
+        return None
+
     @functools.cached_property
     def dynamic(self) -> dict[int, int]:
         """The entries of the PT_DYNAMIC segment by tag: what the dynamic linker goes by, section headers or not."""

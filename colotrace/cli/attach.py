@@ -10,7 +10,7 @@ from dataclasses import replace
 import click
 from rich.console import Console
 
-from colotrace.checkpoint import Checkpoint, Event, Note
+from colotrace.checkpoint import Checkpoint, Event, Failover, Note
 from colotrace.cli import hush, lines
 from colotrace.cli.armed import ARMED_FILE, ArmedFile
 from colotrace.cli.live import LiveView
@@ -20,8 +20,9 @@ from colotrace.cli.series import RoleSeries
 from colotrace.cli.stopping import Stopper
 from colotrace.cli.tables import summary_view, title
 from colotrace.errors import ColotraceError, NothingSeenError
+from colotrace.failover import with_status
 from colotrace.phases import Role
-from colotrace.qmp.client import query_migrate
+from colotrace.qmp.client import query_colo_status, query_migrate
 from colotrace.session import Session, attach
 from colotrace.summary import TargetSummary
 from colotrace.target.discovery import only_qemu
@@ -34,6 +35,7 @@ Examples:
   sudo colotrace attach --pid 4711 --checkpoints 30 --json >run.jsonl
   sudo colotrace attach --pid 4711 --duration 60 --output run.jsonl
   sudo colotrace attach --pid 4711 --ring-size 16M --output run.jsonl  room for 67,000 checkpoints
+  sudo colotrace attach --pid 4711 --dry-run               every place that would be probed; arms nothing
 """
 _NOTES_KEPT = 50
 
@@ -45,22 +47,31 @@ _NOTES_KEPT = 50
 )
 @DURATION
 @click.option("--output", "-o", metavar="FILE", type=click.Path(), help="Write the JSON lines to FILE as well.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON lines: attached, checkpoint, note, summary.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON lines: attached, checkpoint, failover, note, ...")
 @RING_SIZE
 @names_asked_for
 @QMP
 @SEED_COMPATIBLE
 @ARMED_FILE
+@click.option("--dry-run", is_flag=True, help="Make all checks and show what would be armed; arm nothing.")
 def command(
     pids: tuple[int, ...], more_pids: tuple[int, ...], checkpoints: int | None, duration: float | None,
     output: str | None, as_json: bool, qmp: str | None, seed_compatible: bool, armed_file: str | None,
-    debug_file: str | None, debuginfod: bool, ring_size: int,
+    debug_file: str | None, debuginfod: bool, ring_size: int, dry_run: bool,
 ) -> None:  # fmt: skip
     """Times every phase of every COLO checkpoint of running QEMUs.
 
     On a terminal it shows a live view, and a summary at the end; into a pipe it writes one line a checkpoint. The VM is
     not stopped, and needs no patch, no restart and no debug symbols. Times are CLOCK_MONOTONIC nanoseconds.
     """
+    if dry_run:
+        if output or qmp or armed_file:
+            raise click.UsageError("--dry-run arms nothing: --output, --qmp and --armed-file have no use with it")
+        from colotrace.cli.dry_run import show
+        from colotrace.rehearsal import rehearse
+
+        show(rehearse(*pids, *more_pids, names=name_options(debug_file, debuginfod)), as_json)
+        return
     if qmp:
         if len({*pids, *more_pids}) > 1:
             raise click.UsageError("--qmp names the socket of one QEMU; give one --pid with it")
@@ -112,6 +123,7 @@ class _Run:
         self._is_live = not as_json and sys.stdout.isatty()
         self._view: LiveView | None = None
         self._unsaid: deque[Note] = deque(maxlen=_NOTES_KEPT)
+        self._failovers: dict[int, list[Failover]] = {}
 
     def begin(self) -> None:
         """Says what is armed."""
@@ -145,6 +157,7 @@ class _Run:
         if self._qmp:
             summaries[0] = replace(summaries[0], info=self._migration_info(self._qmp))
         for summary in summaries:
+            summary = replace(summary, failovers=tuple(self._failovers.get(summary.pid, ())))
             self._emit({"type": "summary", **summary.as_json(seed_compatible=self._seed_compatible)})
             if not self._as_json:
                 self._console.print(summary_view(summary, self._series))
@@ -157,16 +170,32 @@ class _Run:
             self._say(f"{error.message}; the summary is without `info`")
             return None
 
+    def _asked_status(self, failover: Failover) -> Failover:
+        """With query-colo-status's answer, asked now that somebody has taken over, if there is a socket to ask on."""
+        if not self._qmp:
+            return failover
+        try:
+            return with_status(failover, query_colo_status(self._qmp))
+        except ColotraceError as error:
+            return with_status(failover, None, error.message)
+
     def _take(self, events: list[Event]) -> None:
         for event in events:
+            if isinstance(event, Failover):
+                event = self._asked_status(event)
+                self._failovers.setdefault(event.pid, []).append(event)
             if self._outputs.lines or self._as_json:
                 self._emit(lines.event_json(event))
             if isinstance(event, Checkpoint):
                 self._checkpoint(event)
+            elif isinstance(event, Failover) and not self._as_json and not self._is_live:
+                self._console.print(lines.failover_line(event), markup=False)
             elif self._is_live:
-                self._unsaid.append(lines.as_note(event))
+                note = lines.as_note(event)
+                if not isinstance(event, Failover):  # the summary has those
+                    self._unsaid.append(note)
                 if self._view:
-                    self._view.note(self._unsaid[-1])
+                    self._view.note(note)
             elif not self._as_json:
                 self._say(f"note: {lines.as_note(event).message}")
 

@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Mapping
 
-from colotrace.checkpoint import Checkpoint, ColoExit, Event, InitDone, Note, Takeover
+from colotrace.checkpoint import Checkpoint, ColoExit, Event, Failover, InitDone, Note, Takeover
 from colotrace.cli.units import size_text, time_text
 from colotrace.clocks import read_clocks
 from colotrace.errors import OutputError
@@ -70,6 +70,8 @@ def as_note(event: Event) -> Note:
         message = f"the former {event.role.value} runs on alone, {time_text(gap)} after COLO ended"
         details = {"role": event.role.value, "when_ns": event.when_ns, "exit_ns": event.exit_ns}
         return Note("takeover", message, event.pid, details)
+    if isinstance(event, Failover):
+        return Note("failover", failover_line(event), event.pid, event.as_json())
     raise TypeError(f"a {type(event).__name__} is no note")
 
 
@@ -77,6 +79,8 @@ def event_json(event: Event) -> dict[str, object]:
     """A checkpoint or a note as a JSON line's object."""
     if isinstance(event, Checkpoint):
         return {"type": "checkpoint", **event.as_json()}
+    if isinstance(event, Failover):
+        return {"type": "failover", **event.as_json()}
     return {"type": "note", **as_note(event).as_json()}
 
 
@@ -100,6 +104,25 @@ def checkpoint_line(checkpoint: Checkpoint) -> str:
         parts.append(f"aborted in {checkpoint.aborted_in}")
     if checkpoint.suspended_ms:
         parts.append(f"host suspended {time_text(checkpoint.suspended_ms * 1_000_000)}")
+    return "  ".join(parts)
+
+
+def failover_line(failover: Failover) -> str:
+    """A failover on one line: who, why, what died, and how long it took since the last good checkpoint."""
+    status = failover.status_reason
+    reason = f"{failover.reason}, query-colo-status: {status}" if status else failover.reason
+    parts = [f"failover {failover.role.value} {failover.pid} #{failover.number}", f"reason {reason}"]
+    good = f"#{failover.last_good}" if failover.last_good is not None else "unknown"
+    parts.append(f"last good {good}")
+    if failover.attempts:
+        died = ", ".join(f"#{one.sequence} in {one.died_in}" for one in failover.attempts)
+        parts.append(f"died {died}" + (" (RELAUNCH)" if failover.relaunched else ""))
+    else:
+        parts.append(failover.missing.get("died_in", "nothing died"))
+    parts.append(f"COLO exit after {time_text(failover.exit_after_ns)}")
+    parts.append(f"takeover after {time_text(failover.takeover_after_ns)}")
+    if failover.takeover_ns is None:
+        parts.append(failover.missing.get("takeover_ns", ""))
     return "  ".join(parts)
 
 

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from colotrace.checkpoint import CheckpointTotals
+from colotrace.cli.lines import failover_line
 from colotrace.cli.series import ROWS, RoleSeries, is_part_of_total, sparkline
 from colotrace.cli.units import size_text, time_text
 from colotrace.phases import Phase, Role
@@ -110,6 +111,7 @@ def summary_view(summary: TargetSummary, series: Mapping[tuple[int, Role], RoleS
         parts.append(_sizes(summary, totals))
     if not summary.roles:
         parts.append(Text(f"\n{title(summary.name, summary.pid)}: no checkpoint was seen", style="bold"))
+    parts += [Text(failover_line(failover), style="bold red") for failover in summary.failovers]
     parts.append(Text(f"{summary.probes} probes, {summary.hits} hits", style="dim"))
     lost = sum(totals.lost_records for totals in summary.roles.values())
     if lost:

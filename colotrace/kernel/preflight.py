@@ -12,6 +12,7 @@ from colotrace.target.process import Process, parse_status
 _CAPABILITIES = {"CAP_SYS_PTRACE": 19, "CAP_SYS_ADMIN": 21, "CAP_PERFMON": 38, "CAP_BPF": 39}
 _OLDEST_KERNEL = (6, 6)
 _PID_FILTER_FIXED = (6, 10)
+_NOP5_BY_CALL = (6, 18)
 _INITIAL_PID_NAMESPACE = "pid:[4026531836]"
 """PROC_PID_INIT_INO, include/linux/proc_ns.h."""
 _LOCKDOWN = Path("/sys/kernel/security/lockdown")
@@ -61,6 +62,13 @@ def pid_filter_is_sound() -> bool:
     Before, it matches the main thread only, and COLO never runs there: the program then compares the tgid itself.
     """
     return kernel_version(os.uname().release) >= _PID_FILTER_FIXED
+
+
+def clobbers_red_zone() -> bool:
+    """Whether a probe on a five-byte nop becomes a call, which pushes into the red zone (Linux 6.18, x86-64; commit
+    "uprobes/x86: Add support to optimize uprobes"). It was found in May 2026; which releases have the fix is not known
+    here, and so all from 6.18 on count."""
+    return os.uname().machine == "x86_64" and kernel_version(os.uname().release) >= _NOP5_BY_CALL
 
 
 def check_confinement() -> None:

@@ -78,8 +78,17 @@ def query_migrate(path: str, pid: int | None = None, timeout_s: float = TIMEOUT_
 
     Raises QmpError as QmpConnection does.
     """
+    return _query("query-migrate", path, pid, timeout_s)
+
+
+def query_colo_status(path: str, pid: int | None = None, timeout_s: float = TIMEOUT_S) -> dict[str, object]:
+    """query-colo-status's answer (COLOStatus, qapi/migration.json). Raises QmpError as QmpConnection does."""
+    return _query("query-colo-status", path, pid, timeout_s)
+
+
+def _query(command: str, path: str, pid: int | None, timeout_s: float) -> dict[str, object]:
     with QmpConnection(path, pid, timeout_s) as connection:
-        answer = connection.execute("query-migrate")
+        answer = connection.execute(command)
     if not isinstance(answer, dict):
-        raise QmpError(f"{path} answered query-migrate with something that is no object")
+        raise QmpError(f"{path} answered {command} with something that is no object")
     return answer

@@ -190,6 +190,7 @@ class ProbePlan:
     """Everything that colotrace would do to a process running this binary.
 
     `code_address` and `code_offset` place the segment that holds the code, so that a process's load bias can be found.
+    `build_id_at` is where the build-id is in memory, unbiased; None if it is not loaded.
     """
 
     path: str
@@ -205,6 +206,7 @@ class ProbePlan:
     ram_counters: RamCounters
     unresolved: tuple[Unresolved, ...]
     names: tuple[KnownName, ...] = ()
+    build_id_at: int | None = None
 
     @property
     def probes(self) -> tuple[Probe, ...]:

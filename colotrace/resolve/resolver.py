@@ -96,6 +96,7 @@ def resolve_image(image: Image, options: NameOptions = ONLY_THIS_HOST) -> ProbeP
         ram_counters=find_ram_counters(code),
         unresolved=tuple(unresolved),
         names=provenance(symbols),
+        build_id_at=image.build_id_address(),
     )
 
 

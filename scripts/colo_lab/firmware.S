@@ -2,16 +2,24 @@
 #
 #   RANGE_BEGIN  --defsym: physical address of the first page written, page aligned
 #   RANGE_BYTES  --defsym: length of the range in bytes, a multiple of 4096; 0: the guest halts at once
+#   SELF_CHECK   --defsym: 1: the guest also keeps a pattern and looks whether it finds what it wrote (below)
 #
 # Each sweep writes its own number (1, 2, 3, ...) into the first word of every page of the range.  So the word at
 # RANGE_BEGIN is the number of the sweep that is under way, and at any stopped moment a page holds either that number or
 # the one before it.  No other memory is written: there is no stack and no data.
+#
+# With SELF_CHECK the second word of every page is the page's address with PATTERN_MASK flipped, written once; before a
+# page is overwritten, both its words must be what was written last.  If not, the guest leaves the page's address at
+# FAULT_ADDRESS (0 until then) and halts.  So as long as the sweeps go on, no write was lost and none came from elsewhere,
+# on whichever host the guest runs by now; and the registers of the vCPU have survived as well.
 #
 # Only the first vCPU ever gets here; the others wait for a SIPI that never comes.
 
         .set    CODE_SELECTOR, 8
         .set    DATA_SELECTOR, 16
         .set    PAGE_BYTES, 4096
+        .set    PATTERN_MASK, 0x5a5a5a5a
+        .set    FAULT_ADDRESS, 0x7000
 
         .text
         .globl  _start
@@ -46,15 +54,38 @@ protected_mode:
         xorl    %eax, %eax              # eax: the number of the sweep
         .if     RANGE_BYTES
         movl    $PAGE_BYTES, %edx
+        .if     SELF_CHECK
+        movl    %eax, FAULT_ADDRESS
+        movl    $RANGE_BEGIN, %edi
+        movl    $(RANGE_BYTES / PAGE_BYTES), %ecx
+lay:
+        movl    %edi, %ebx
+        xorl    $PATTERN_MASK, %ebx
+        movl    %ebx, 4(%edi)
+        movl    %eax, (%edi)
+        addl    %edx, %edi
+        loop    lay
+        .endif
 sweep:
+        movl    %eax, %ebp              # ebp: what the last sweep has written
         incl    %eax
         movl    $RANGE_BEGIN, %edi
         movl    $(RANGE_BYTES / PAGE_BYTES), %ecx
 page:
+        .if     SELF_CHECK
+        movl    4(%edi), %ebx
+        xorl    $PATTERN_MASK, %ebx
+        cmpl    %edi, %ebx
+        jne     fault
+        cmpl    %ebp, (%edi)
+        jne     fault
+        .endif
         movl    %eax, (%edi)
         addl    %edx, %edi
         loop    page                    # three instructions a page: nested KVM may have to emulate each of them
         jmp     sweep
+fault:
+        movl    %edi, FAULT_ADDRESS
         .endif
 halt:
         hlt

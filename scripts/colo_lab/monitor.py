@@ -79,6 +79,7 @@ class Monitor:
         self._lock = threading.Lock()
         self._counts: collections.Counter[str] = collections.Counter()
         self._last: dict[str, dict[str, Any]] = {}
+        self._times: dict[str, int] = {}
 
     def connect(self, path: str, timeout_s: float) -> None:
         """One attempt; MonitorError if nobody listens there (yet)."""
@@ -108,6 +109,16 @@ class Monitor:
         with self._lock:
             return self._last.get(event)
 
+    def last_time(self, event: str) -> int | None:
+        """When QEMU says it emitted the last event of that name: CLOCK_REALTIME nanoseconds, whole microseconds."""
+        with self._lock:
+            return self._times.get(event)
+
+    def forget(self, event: str) -> None:
+        """Forgets the last event of that name; the count stays."""
+        with self._lock:
+            self._last.pop(event, None)
+
     def close(self) -> None:
         """Disconnects. An error that the connection ended with is of no interest any more."""
         client, self._client = self._client, None
@@ -117,7 +128,9 @@ class Monitor:
 
     def _note(self, event: Message) -> bool:
         name, data = str(event["event"]), event.get("data")
+        stamp: Any = event["timestamp"]
         with self._lock:
             self._counts[name] += 1
+            self._times[name] = stamp["seconds"] * 1_000_000_000 + stamp["microseconds"] * 1000
             self._last[name] = dict(data) if isinstance(data, dict) else {}
         return False

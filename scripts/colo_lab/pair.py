@@ -67,6 +67,7 @@ class ColoPair:
         self._loop: LoopThread | None = None
         self._vms: list[Vm] = []
         self._next_look = 0.0
+        self._generation = 1
 
     def __enter__(self) -> ColoPair:
         try:
@@ -87,12 +88,12 @@ class ColoPair:
         """Starts both QEMUs, sets COLO up on them and measures the guest's sweep; `close` is due also if it raises."""
         settings = self.settings
         settings.check()
-        image = firmware.build(settings.dirty_mib)
+        image = firmware.build(settings.dirty_mib, settings.self_check)
         self.run = RunDirectory()
-        guest = Path(shutil.copy(image, self.run / "firmware.bin"))  # a chroot sees the run directory, not the cache
+        self._guest = Path(shutil.copy(image, self.run / "firmware.bin"))  # a chroot sees this one, not the cache
         self._loop = LoopThread(self._check)
         for role in ("primary", "secondary"):
-            vm = Vm(role, settings, self.run, guest, self._loop)
+            vm = Vm(role, settings, self.run, self._guest, self._loop)
             self._vms.append(vm)
             setattr(self, role, vm)
         until = time.monotonic() + settings.ready_timeout_s
@@ -117,7 +118,7 @@ class ColoPair:
         until = began + self.settings.ready_timeout_s
         resumes = self.primary.monitor.count("RESUME")
         try:
-            address = self._listen()
+            address = self.listen()
             self.primary.execute("migrate", uri=address)
         except VmError as error:
             raise self._failure("did not reach COLO", error) from error
@@ -129,6 +130,35 @@ class ColoPair:
         self._say(f"in COLO after {time.monotonic() - began:.2f} s, first checkpoint included; {address}")
         if self.settings.delay_ms < ROOMY_SWEEPS * self.sweep_ms:
             self._check_sweep_fits(first, until + self.settings.delay_ms / 1000)
+
+    def pair_anew(self, survivor: Vm) -> None:
+        """After a failover: a new secondary for the VM that runs on alone, and COLO with it.
+
+        Returns after the first checkpoint of the new pair; raises as start_colo() does.
+        """
+        self.new_secondary(survivor)
+        survivor.monitor.forget("COLO_EXIT")
+        self.start_colo()
+
+    def new_secondary(self, survivor: Vm) -> Vm:
+        """A new QEMU that waits for the survivor's state, made ready for COLO. The old peer ends, if it has not yet."""
+        assert self._loop is not None
+        for vm in [vm for vm in self._vms if vm is not survivor]:
+            vm.close()
+            self._vms.remove(vm)
+        self._generation += 1
+        name = f"secondary-{self._generation}"
+        self.primary, self.secondary = survivor, Vm("secondary", self.settings, self.run, self._guest, self._loop, name)
+        self._vms.append(self.secondary)
+        self.secondary.connect(time.monotonic() + self.settings.ready_timeout_s, self._check)
+        for vm in self._vms:
+            self._enable_colo(vm)
+        return self.secondary
+
+    @property
+    def vms(self) -> tuple[Vm, ...]:
+        """The VMs that have been started and not been closed."""
+        return tuple(self._vms)
 
     def trouble(self) -> list[str]:
         """What went wrong with a pair that was in COLO: dead VMs, COLO ended. Empty if all is well."""
@@ -173,10 +203,11 @@ class ColoPair:
             downtime_limit=DOWNTIME_LIMIT_MS,
         )
 
-    def _listen(self) -> str:
+    def listen(self) -> str:
         """Lets the secondary listen; the URI for the primary. QEMU picks a TCP port: no two labs can collide."""
         if self.settings.transport == "unix":
-            self.secondary.execute("migrate-incoming", uri=(address := f"unix:{self.run / 'migration.sock'}"))
+            address = f"unix:{self.run / self.secondary.name}.migration"
+            self.secondary.execute("migrate-incoming", uri=address)
             return address
         self.secondary.execute("migrate-incoming", uri="tcp:127.0.0.1:0")
         for listening in self.secondary.execute("query-migrate").get("socket-address", []):

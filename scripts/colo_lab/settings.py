@@ -24,7 +24,8 @@ class Settings:
     `qemu` is a path (inside `chroot` if there is one) or a name to look up in PATH. `delay_ms` is QEMU's
     x-checkpoint-delay: the time from one checkpoint's begin to the next one's (the guest's pause is part of it).
     `dirty_mib` is what the guest overwrites, page by page, for ever; 0: it halts. `ready_timeout_s` bounds each wait of
-    the bring-up, `armed_timeout_s` the wait for COLO_ARMED_FILE.
+    the bring-up, `armed_timeout_s` the wait for COLO_ARMED_FILE. With `self_check` the guest also looks whether what it
+    wrote is still there (guest.py). `qemu_options` are given to both QEMUs besides the lab's own.
     """
 
     qemu: str = DEFAULT_QEMU
@@ -36,6 +37,8 @@ class Settings:
     transport: str = "unix"
     ready_timeout_s: float = 30.0
     armed_timeout_s: float = 60.0
+    self_check: bool = False
+    qemu_options: tuple[str, ...] = ()
 
     def check(self) -> None:
         """Raises SettingsError for a request that cannot work, MachineError for a machine that cannot serve it."""

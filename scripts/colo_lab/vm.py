@@ -22,24 +22,29 @@ LAST_WORDS_LINES = 20
 
 
 class Vm:
-    """A started QEMU. `role` is "primary" or "secondary"; `pid` is QEMU's own, `qmp_path` a socket nobody else uses."""
+    """A started QEMU. `role` is "primary" or "secondary", as it was started; `pid` is QEMU's own, `qmp_path` a socket
+    nobody else uses. `name` tells it from other VMs of the lab."""
 
-    def __init__(self, role: str, settings: Settings, run: RunDirectory, firmware: Path, loop: LoopThread) -> None:
+    def __init__(
+        self, role: str, settings: Settings, run: RunDirectory, firmware: Path, loop: LoopThread, name: str = ""
+    ) -> None:
         self.role = role
-        self.qmp_path = run / f"{role}.qmp"
-        self.log_path = run / f"{role}.log"
-        self.monitor = Monitor(loop, f"lab-{role}")
+        self.name = name = name or role
+        self.qmp_path = run / f"{name}.qmp"
+        self.log_path = run / f"{name}.log"
+        self.monitor = Monitor(loop, f"lab-{name}")
         self.version: tuple[int, int, int] = (0, 0, 0)
-        self._lab_socket = run / f"{role}-lab.qmp"
+        self._lab_socket = run / f"{name}-lab.qmp"
         command = [
             settings.qemu_path(),
-            *("-name", f"colo-{role}"),
+            *("-name", f"colo-{name}"),
             *("-nodefaults", "-no-user-config", "-display", "none"),
             *("-M", "pc", "-accel", "kvm", "-smp", str(settings.vcpus), "-m", f"{settings.memory_mib}M"),
             *("-bios", str(firmware)),
             *("-qmp", f"unix:{self._lab_socket},server=on,wait=off"),
             *("-qmp", f"unix:{self.qmp_path},server=on,wait=off"),
             *(("-incoming", "defer") if role == "secondary" else ()),
+            *settings.qemu_options,
         ]
         try:
             with open(self.log_path, "wb") as log:

@@ -197,3 +197,9 @@ def test_starting_is_light(module: str) -> None:
     code = f"import sys, {module}; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
     assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("option", ["--output", "--qmp", "--armed-file"])
+def test_a_dry_run_has_no_use_for_files_and_sockets(tmp_path: Path, option: str) -> None:
+    result = run("attach", "--dry-run", option, str(tmp_path / "x"))
+    assert result.exit_code == 2 and "arms nothing" in result.output and not (tmp_path / "x").exists()

@@ -151,12 +151,12 @@ def test_small_events() -> None:
     [
         (0, 0, "none", "none"), (1, 1, "primary", "request"), (2, 2, "secondary", "error"),
         (2, 3, "secondary", "processing"), (3, 4, "unknown-3", "unknown-4"),
-        (2**64 - 1, 9, f"unknown-{2**64 - 1}", "unknown-9"),
+        (2**32 - 1, 2**32 - 2, f"unknown-{2**32 - 1}", f"unknown-{2**32 - 2}"),
     ],
 )  # fmt: skip
 def test_colo_exit(mode: int, reason: int, mode_name: str, reason_name: str) -> None:
-    event = decode_event(small(3, 40, mode, reason), pid_of, no_reason)
-    assert event == ColoExit(Role.SECONDARY, 1009, 40, mode_name, reason_name)
+    event = decode_event(small(3, 40, mode | reason << 32, 17), pid_of, no_reason)
+    assert event == ColoExit(Role.SECONDARY, 1009, 40, mode_name, reason_name, 17)
 
 
 @pytest.mark.parametrize("size", [0, 1, 7])

@@ -147,7 +147,7 @@ def test_a_summary() -> None:
     roles = as_json.pop("roles")
     assert as_json == {
         "pid": 7, "name": "a vm", "checkpoints": 4, "lost_records": 8, "incomplete": 4, "aborted": 2, "lost_events": 5,
-        "probes": 40, "hits": 99,
+        "probes": 40, "hits": 99, "failovers": [],
     }  # fmt: skip
     assert isinstance(roles, dict) and list(roles) == ["primary", "secondary"]
     primary = roles["primary"]
