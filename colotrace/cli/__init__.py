@@ -18,6 +18,7 @@ _COMMANDS = {
     "attach": "colotrace.cli.attach",
     "audit": "colotrace.cli.audit",
     "check": "colotrace.cli.check",
+    "doctor": "colotrace.cli.doctor",
     "info-checkpoint": "colotrace.cli.info_checkpoint",
     "inspect": "colotrace.cli.inspect",
     "list": "colotrace.cli.list",
@@ -108,6 +109,7 @@ def main() -> None:
     \b
     Examples:
       colotrace list
+      sudo colotrace doctor
       sudo colotrace attach --pid $(pidof qemu-system-x86_64)
       colotrace inspect /usr/bin/qemu-system-x86_64
       sudo colotrace info-checkpoint --pid 4711

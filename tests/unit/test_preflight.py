@@ -9,8 +9,8 @@ import pytest
 
 from colotrace.errors import EnvironmentFault, PlanError
 from colotrace.kernel import preflight
-from colotrace.kernel.preflight import capabilities, kernel_version
 from colotrace.target.process import Process
+from colotrace.kernel.host import capabilities, kernel_version
 
 ROOT = "Name:\tbash\nCapInh:\t0000000000000000\nCapPrm:\t000001ffffffffff\nCapEff:\t000001ffffffffff\nCapBnd:\t0\n"
 ALL = {"CAP_BPF", "CAP_PERFMON", "CAP_SYS_PTRACE", "CAP_SYS_ADMIN"}
