@@ -13,6 +13,7 @@ from rich.console import Console
 from colotrace.checkpoint import Checkpoint, Event, Note
 from colotrace.cli import hush, lines
 from colotrace.cli.armed import ARMED_FILE, ArmedFile
+from colotrace.cli.dropping import give_up
 from colotrace.cli.live import LiveView
 from colotrace.cli.options import DURATION, QMP, SEED_COMPATIBLE, name_options, names_asked_for, pids_given
 from colotrace.cli.series import RoleSeries
@@ -65,10 +66,10 @@ def command(
         query_migrate(qmp, [*pids, *more_pids, 0][0] or only_qemu())
     with Stopper(duration) as stopper, _Outputs(output, armed_file) as outputs:
         with attach(*pids, *more_pids, names=name_options(debug_file, debuginfod)) as session:
-            stopper.watch(session)
             run = _Run(session, outputs, checkpoints, as_json, qmp, seed_compatible)
             try:
                 run.begin()
+                stopper.watch(session)  # its timer is a thread, and has what its starter has
                 run.follow()
             except BrokenPipeError:  # the reader has had enough (| head): as good as Ctrl-C
                 stopper.interrupted = True
@@ -110,13 +111,17 @@ class _Run:
         self._unsaid: deque[Note] = deque(maxlen=_NOTES_KEPT)
 
     def begin(self) -> None:
-        """Says what is armed."""
+        """Says what is armed, and gives up what is not needed any more."""
         for target in self._session.targets:
             self._emit(lines.attached_json(target))
             if not self._as_json:
                 text = f"{title(target.name, target.pid)}: QEMU {target.plan.qemu_version}"
                 self._say(f"{text}, {len(target.probes)} probes armed")
         self._outputs.armed.create()
+        note = give_up(self._session, self._qmp)
+        self._emit(lines.event_json(note))
+        if not self._as_json:
+            self._say(note.message)
 
     def follow(self) -> None:
         """Shows and writes what happens until the run is over."""

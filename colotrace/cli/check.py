@@ -11,6 +11,7 @@ from colotrace.checking import Checker, CheckResult, open_patched
 from colotrace.checkpoint import Checkpoint, Event
 from colotrace.cli import lines
 from colotrace.cli.armed import ARMED_FILE, ArmedFile
+from colotrace.cli.dropping import give_up
 from colotrace.cli.options import DURATION, ONE_PID
 from colotrace.cli.series import RoleSeries
 from colotrace.cli.stopping import Stopper
@@ -71,12 +72,13 @@ def command(
         _say("measuring what a probe costs on this machine")
         cost = measure_probe_cost()
         with Stopper(duration) as stopper, attach(pid) as session:
-            stopper.watch(session)
             run = _Progress(checkpoints)
             checker = Checker(session, connection, cost, run.take)
             target = session.targets[0]
             _say(f"{title(target.name, pid)}: {len(target.probes)} probes armed; {cost_line(cost)}")
             armed.create()
+            _say(give_up(session).message)
+            stopper.watch(session)  # its timer is a thread, and has what its starter has
             trouble: ColotraceError | None = None
             try:
                 checker.run(checkpoints, reset=reset)

@@ -34,9 +34,9 @@ _WIDTH_IN_A_FILE = 100
 def command(pid: int | None, as_json: bool) -> None:
     """Says what works on this host and what stands in the way of attaching, with the remedy.
 
-    These are the checks that attach itself makes, and a self-test: probes on a child of colotrace's own, whose hits must
-    be counted to the last one. Nothing is changed, and no privileges are needed to be told what is missing. Without
-    --pid no QEMU is looked at.
+    These are the checks that attach itself makes, and a self-test: probes on a child of colotrace's own, whose hits
+    must be counted to the last one. Nothing is changed, and no privileges are needed to be told what is missing.
+    Without --pid no QEMU is looked at.
     """
     examination = examine(pid)
     if as_json:

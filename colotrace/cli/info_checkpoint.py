@@ -7,6 +7,7 @@ import json
 import click
 
 from colotrace.checkpoint import Checkpoint
+from colotrace.cli.dropping import give_up
 from colotrace.cli.options import ONE_PID, QMP, SEED_COMPATIBLE
 from colotrace.cli.stopping import Stopper
 from colotrace.errors import NothingSeenError
@@ -40,7 +41,8 @@ def command(pid: int | None, checkpoints: int, duration: float | None, qmp: str 
     if qmp:
         query_migrate(qmp, pid)  # a socket that does not answer is better known before the run than after it
     with Stopper(duration) as stopper, attach(pid) as session:
-        stopper.watch(session)
+        give_up(session, qmp)
+        stopper.watch(session)  # its timer is a thread, and has what its starter has
         done = 0
         for event in session.events():
             done += isinstance(event, Checkpoint) and event.completed

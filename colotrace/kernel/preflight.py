@@ -172,9 +172,9 @@ def pid_namespace(host: Host) -> Check:
     if initial:
         return ok(name, "the host's own")
     if kernel_version(host.release) < _PID_FILTER_FIXED:
+        found = f"Linux {host.release} can tell processes apart only in the initial pid namespace; this is another"
         return fail(
-            name,
-            f"Linux {host.release} can tell processes apart only in the initial pid namespace; this is another", _ARMING,
+            name, found, _ARMING,
             "Run colotrace on the host itself, outside any container, or under Linux 6.10 or newer.", EnvironmentFault,
         )  # fmt: skip
     return warn(name, "a container's", "QEMUs outside the container", "Run colotrace on the host to trace all of them.")
