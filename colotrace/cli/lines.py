@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping
 
 from colotrace.checkpoint import Checkpoint, ColoExit, Event, InitDone, Note, Takeover
+from colotrace.cli.newfile import open_private
 from colotrace.cli.units import size_text, time_text
 from colotrace.errors import OutputError
 from colotrace.phases import OUTSIDE_TOTAL, ROLE_PHASES, Phase
@@ -99,16 +100,11 @@ def checkpoint_line(checkpoint: Checkpoint) -> str:
 class LineFile:
     """A file of JSON lines, each written by one write(2), so that a killed tracer leaves whole lines behind.
 
-    Created readable by its owner only, and never through a symbolic link. Raises OutputError if it cannot be.
+    Raises OutputError as open_private() does.
     """
 
     def __init__(self, path: str) -> None:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
-        try:
-            self._fd = os.open(path, flags, 0o600)
-        except OSError as error:
-            reason = "it is a symbolic link" if error.errno == errno.ELOOP else error.strerror
-            raise OutputError(f"cannot write {path}: {reason}", "Choose another --output.") from error
+        self._fd = open_private(path, "--output")
         self._path = path
 
     def write(self, line: Mapping[str, object]) -> None:

@@ -24,9 +24,13 @@ class Host:
         self._root = Path(root)
         self.release = release or os.uname().release
 
+    def data(self, path: str) -> bytes:
+        """A file's bytes. Raises OSError."""
+        return (self._root / path).read_bytes()
+
     def text(self, path: str) -> str:
         """A file's text. Raises OSError."""
-        return (self._root / path).read_text("utf-8", "replace")
+        return self.data(path).decode("utf-8", "replace")
 
     def has(self, path: str) -> bool:
         """Whether there is such a file or directory, and it may be looked at."""
@@ -45,7 +49,7 @@ class Host:
         """The kernel's build options that are set; None if no file tells them."""
         for path in ("proc/config.gz", f"boot/config-{self.release}"):
             try:
-                data = (self._root / path).read_bytes()
+                data = self.data(path)
                 if path.endswith(".gz"):
                     with gzip.open(io.BytesIO(data)) as file:
                         data = file.read(_MOST_CONFIG_BYTES)
