@@ -27,4 +27,4 @@ class ArmedFile:
     def create(self) -> None:
         """Creates it, if one was asked for. Raises OutputError if that is impossible after all."""
         if self._path:
-            os.close(open_private(str(self._path), "--armed-file"))
+            os.close(open_private(str(self._path), "--armed-file", empty=False))

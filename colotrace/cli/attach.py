@@ -8,11 +8,11 @@ from collections import deque
 from dataclasses import replace
 
 import click
-from rich.console import Console
 
 from colotrace.checkpoint import Checkpoint, Event, Note
 from colotrace.cli import hush, lines
 from colotrace.cli.armed import ARMED_FILE, ArmedFile
+from colotrace.cli.console import TextConsole
 from colotrace.cli.dropping import give_up
 from colotrace.cli.live import LiveView
 from colotrace.cli.options import DURATION, QMP, SEED_COMPATIBLE, name_options, names_asked_for, pids_given
@@ -103,7 +103,7 @@ class _Run:
     ) -> None:  # fmt: skip
         self._session, self._outputs = session, outputs
         self._wanted, self._as_json, self._qmp, self._seed_compatible = checkpoints, as_json, qmp, seed_compatible
-        self._console = _Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+        self._console = TextConsole()
         self._series: dict[tuple[int, Role], RoleSeries] = {}
         self._done: dict[int, int] = {target.pid: 0 for target in session.targets}
         self._is_live = not as_json and sys.stdout.isatty()
@@ -174,7 +174,7 @@ class _Run:
         key = (checkpoint.pid, checkpoint.role)
         self._series.setdefault(key, RoleSeries(*key)).add(checkpoint)
         if not self._as_json and not self._is_live:
-            self._console.print(lines.checkpoint_line(checkpoint), markup=False)
+            self._console.print(lines.checkpoint_line(checkpoint))
         self._done[checkpoint.pid] += checkpoint.completed
 
     def _enough(self, wanted: int) -> bool:
@@ -189,13 +189,6 @@ class _Run:
 
     def _say(self, text: str) -> None:
         click.echo(f"colotrace: {printable(text)}", err=True)
-
-
-class _Console(Console):
-    """rich would end the process itself when the reader has gone; the command has its own way of ending."""
-
-    def on_broken_pipe(self) -> None:
-        raise BrokenPipeError
 
 
 def _judge(summaries: list[TargetSummary], wanted: int) -> None:

@@ -7,10 +7,11 @@ import sys
 from collections.abc import Sequence
 
 import click
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from colotrace.cli.console import TextConsole
 from colotrace.diagnosis import Check, Status
 from colotrace.doctor import Examination, examine
 from colotrace.text import printable
@@ -42,7 +43,7 @@ def command(pid: int | None, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(examination.as_json(), indent=2))
     else:
-        console = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH_IN_A_FILE)
+        console = TextConsole(soft_wrap=False, width=None if sys.stdout.isatty() else _WIDTH_IN_A_FILE)
         console.print(examination_view(examination))
     click.get_current_context().exit(examination.exit_code)
 

@@ -15,6 +15,7 @@ from colotrace.qmp.client import query_migrate
 from colotrace.session import attach
 from colotrace.summary import info_checkpoint
 from colotrace.target.discovery import only_qemu
+from colotrace.text import printable
 
 _EPILOG = """\b
 Examples:
@@ -56,7 +57,7 @@ def command(pid: int | None, checkpoints: int, duration: float | None, qmp: str 
     totals = max(summary.roles.values(), key=lambda one: one.checkpoints)
     answer = info_checkpoint(totals, summary.plan, info)
     for name, reason in answer.missing.items():
-        click.echo(f"colotrace: {name} is null: {reason}", err=True)
+        click.echo(f"colotrace: {name} is null: {printable(reason)}", err=True)
     click.echo(json.dumps(answer.as_json(seed_compatible=seed_compatible), indent=2))
     if summary.checkpoints < checkpoints and not stopper.interrupted:
         raise NothingSeenError(f"{summary.checkpoints} checkpoints completed, {checkpoints} were asked for")

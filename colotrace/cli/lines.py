@@ -104,7 +104,7 @@ class LineFile:
     """
 
     def __init__(self, path: str) -> None:
-        self._fd = open_private(path, "--output")
+        self._fd = open_private(path, "--output", empty=True)
         self._path = path
 
     def write(self, line: Mapping[str, object]) -> None:
