@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from colotrace.checkpoint import Note
-from colotrace.cli import attach, check, doctor, info_checkpoint, inspect, lines, main, print_error, qmp_bridge
+from colotrace.cli import attach, check, doctor, inspect, lines, main, print_error, qmp_bridge
 from colotrace.cli import list as list_command
 from colotrace.cli.console import TextConsole
 from colotrace.cli.live import LiveView
@@ -156,11 +156,6 @@ def test_findings_and_a_diagnosis() -> None:
     assert_harmless(rendered(findings_view([dataclasses.replace(finding, code="always-zero")])[0]))
     checks = (ok("process", HOSTILE), warn("plan", HOSTILE, HOSTILE, HOSTILE))
     assert_harmless(rendered(doctor.examination_view(Examination(checks, checks[0], checks, PID))), 9)
-
-
-def test_why_a_figure_is_null() -> None:
-    source = Path(info_checkpoint.__file__).read_text()
-    assert "printable(reason)" in source  # the command itself needs a VM; tests/real/test_terminal.py has one
 
 
 def test_json_lines_are_ascii() -> None:
