@@ -56,6 +56,8 @@ class Parser:
     seeds: Callable[[], Mapping[str, bytes]]
     survives: Callable[[bytes], object]
     hurt: Callable[[bytes, random.Random], bytes]
+    hurts_seeds_only: bool = False
+    """Whether hurt() must be given whole data: it looks for the places that matter in it."""
 
 
 def hurt_text(data: bytes, dice: random.Random) -> bytes:
@@ -213,8 +215,8 @@ def _plans() -> dict[str, bytes]:
 
 
 PARSERS: dict[str, Parser] = {
-    "elf": Parser(elffuzz.seeds, elffuzz.survives, elffuzz.hurt),
-    "debug-file": Parser(lambda: {"debug file": elffuzz.debug_seed()[1]}, elffuzz.survives_debug, elffuzz.hurt),
+    "elf": Parser(elffuzz.seeds, elffuzz.survives, elffuzz.hurt, True),
+    "debug-file": Parser(lambda: {"debug file": elffuzz.debug_seed()[1]}, elffuzz.survives_debug, elffuzz.hurt, True),
     "proc": Parser(_texts, bounded(_read_process), hurt_text),
     "host": Parser(_host_texts, bounded(_read_host), hurt_text),
     "capture": Parser(_captures, bounded(_read_capture), hurt_text),
