@@ -76,4 +76,4 @@ def _verdict(examination: Examination) -> Text:
     if failed:
         return Text(f"attach would end with exit code {examination.exit_code}: {', '.join(failed)}", style="bold red")
     text = "attach can work here" if examination.pid is None else f"attach can work on process {examination.pid}"
-    return Text(f"{text}; to know: {', '.join(warned)}" if warned else text, style="bold")
+    return Text(f"{text}; worth knowing: {', '.join(warned)}" if warned else text, style="bold")

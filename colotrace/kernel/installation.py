@@ -41,7 +41,7 @@ def stub_headers(_host: Host) -> Check:
             )
     except EnvironmentFault as error:
         return of_error("stub headers", error, _COMPILING)
-    return ok("stub headers", f"{count} in {headers}; the kernel's own are not needed")
+    return ok("stub headers", f"{count}, shipped with colotrace; the kernel's own are not needed")
 
 
 INSTALLATION_CHECKS: tuple[Callable[[Host], Check], ...] = (bcc, stub_headers)

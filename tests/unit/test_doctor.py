@@ -50,7 +50,7 @@ lockdown   warn  unknown: it cannot be read
                  /sys/kernel/security
 self-test  ok    1,000 and 700 calls: 1,000 and 700 hits
 
-attach can work here; to know: lockdown"""
+attach can work here; worth knowing: lockdown"""
 
 
 def test_picture_of_failures_and_of_a_hostile_process() -> None:
