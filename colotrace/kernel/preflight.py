@@ -110,12 +110,16 @@ def lockdown(host: Host) -> Check:
 
 def own_capabilities(host: Host) -> Check:
     """This process's effective capabilities; what another user's QEMU needs beyond arming is a warning."""
-    name, have = "capabilities", host.capabilities()
+    name = "capabilities"
+    try:
+        have, is_initial = host.capabilities(), host.is_initial("user")
+    except OSError as error:
+        return _unknown(name, error)
     missing = [] if "CAP_SYS_ADMIN" in have else [one for one in ("CAP_BPF", "CAP_PERFMON") if one not in have]
     if missing:
         found = f"{' and '.join(missing)} missing"
         return fail(name, found, _ARMING, GET_PRIVILEGES, PermissionsError)
-    if not host.is_initial("user"):
+    if not is_initial:
         return fail(
             name, f"{', '.join(sorted(have))} effective, but in a user namespace, where they do not count", _ARMING,
             "Run colotrace on the host, or in a container without a user namespace of its own.", PermissionsError,
@@ -140,7 +144,7 @@ def ptrace_scope(host: Host) -> Check:
     """Yama may forbid reading another process's memory, even to root."""
     name = "kernel.yama.ptrace_scope"
     try:
-        scope = host.text("proc/sys/kernel/yama/ptrace_scope").strip()
+        scope, have = host.text("proc/sys/kernel/yama/ptrace_scope").strip(), host.capabilities()
     except FileNotFoundError:
         return ok(name, "not there: Yama is not active")
     except OSError as error:
@@ -150,7 +154,7 @@ def ptrace_scope(host: Host) -> Check:
             name, "3: nobody may read another process's memory, not even root", "comparing QEMU's memory with its file",
             "Boot with another kernel.yama.ptrace_scope: 3 cannot be left while the system runs.", EnvironmentFault,
         )  # fmt: skip
-    if scope in ("1", "2") and "CAP_SYS_PTRACE" not in host.capabilities():
+    if scope in ("1", "2") and "CAP_SYS_PTRACE" not in have:
         return warn(name, f"{scope}: without CAP_SYS_PTRACE", "QEMUs, even of this same user", GET_PRIVILEGES)
     return ok(name, f"{scope}: no obstacle")
 
