@@ -90,7 +90,8 @@ def at_random(parser: Parser, seconds: float, folder: Path, seed: int | None, bi
         name = dice.choice(sorted(data))
         hurt = parser.hurt(data[name], dice)
         try:
-            answers[type(parser.survives(hurt)).__name__] += 1
+            answer = parser.holds(name, hurt) if parser.holds and data is small else parser.survives(hurt)
+            answers[type(answer).__name__] += 1
         except BaseException as error:  # a MemoryError and a deadline count, too
             if isinstance(error, KeyboardInterrupt):
                 break

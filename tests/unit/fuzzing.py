@@ -58,6 +58,8 @@ class Parser:
     hurt: Callable[[bytes, random.Random], bytes]
     hurts_seeds_only: bool = False
     """Whether hurt() must be given whole data: it looks for the places that matter in it."""
+    holds: Callable[[str, bytes], object] | None = None
+    """More than `survives`, where the data is the seed of this name after hurt()."""
 
 
 def hurt_text(data: bytes, dice: random.Random) -> bytes:
@@ -177,6 +179,10 @@ def _read_plan(data: bytes) -> object:
         return None
 
 
+def _hurt_dwarf(data: bytes, dice: random.Random) -> bytes:
+    return elffuzz.hurt(data, dice, ".debug_")
+
+
 @cache
 def _texts() -> dict[str, bytes]:
     return {
@@ -217,6 +223,7 @@ def _plans() -> dict[str, bytes]:
 PARSERS: dict[str, Parser] = {
     "elf": Parser(elffuzz.seeds, elffuzz.survives, elffuzz.hurt, True),
     "debug-file": Parser(lambda: {"debug file": elffuzz.debug_seed()[1]}, elffuzz.survives_debug, elffuzz.hurt, True),
+    "dwarf": Parser(elffuzz.dwarf_seeds, elffuzz.survives, _hurt_dwarf, True, elffuzz.survives_dwarf),
     "proc": Parser(_texts, bounded(_read_process), hurt_text),
     "host": Parser(_host_texts, bounded(_read_host), hurt_text),
     "capture": Parser(_captures, bounded(_read_capture), hurt_text),
