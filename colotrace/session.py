@@ -53,7 +53,6 @@ class Session:
         self, pids: tuple[int, ...], *, ring_bytes: int = DEFAULT_RING_BYTES, names: NameOptions = ONLY_THIS_HOST
     ) -> None:
         preflight.check_host()
-        preflight.check_confinement()
         self.ring_bytes = ring_bytes
         self.targets: list[AttachedTarget] = []
         self._backlog: deque[Event] = deque()

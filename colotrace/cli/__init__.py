@@ -18,6 +18,7 @@ _COMMANDS = {
     "attach": "colotrace.cli.attach",
     "audit": "colotrace.cli.audit",
     "check": "colotrace.cli.check",
+    "doctor": "colotrace.cli.doctor",
     "info-checkpoint": "colotrace.cli.info_checkpoint",
     "inspect": "colotrace.cli.inspect",
     "list": "colotrace.cli.list",
@@ -70,7 +71,8 @@ class _Commands(click.Group):
         except (click.exceptions.Exit, click.Abort, click.ClickException):
             raise
         except Exception:  # Python's own exit code for these would be 1, which means findings
-            traceback.print_exc()
+            for line in traceback.format_exc().splitlines():
+                click.echo(printable(line), err=True)
             ctx.exit(ColotraceError.exit_code)
 
 
@@ -93,11 +95,13 @@ def _open_standard_streams() -> None:
 
 
 def print_error(error: ColotraceError) -> None:
-    """What is wrong and what to do about it, on standard error."""
-    for indent, text in (("colotrace: ", error.message), ("  ", error.remedy or "")):
-        for line in text.splitlines():
-            click.echo(f"{indent}{printable(line)}", err=True)
-            indent = "  "
+    """What is wrong, on one line of standard error, and what to do about it.
+
+    A message names what others have named, so that a line's end in it is shown, not made; remedies are our own words.
+    """
+    click.echo(f"colotrace: {printable(error.message)}", err=True)
+    for line in (error.remedy or "").splitlines():
+        click.echo(f"  {printable(line)}", err=True)
 
 
 @click.command(cls=_Commands, epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
@@ -108,6 +112,7 @@ def main() -> None:
     \b
     Examples:
       colotrace list
+      sudo colotrace doctor
       sudo colotrace attach --pid $(pidof qemu-system-x86_64)
       colotrace inspect /usr/bin/qemu-system-x86_64
       sudo colotrace info-checkpoint --pid 4711

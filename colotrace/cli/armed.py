@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
 
+from colotrace.cli.newfile import open_private
 from colotrace.errors import OutputError
 
 ARMED_FILE = click.option(
@@ -24,10 +26,5 @@ class ArmedFile:
 
     def create(self) -> None:
         """Creates it, if one was asked for. Raises OutputError if that is impossible after all."""
-        try:
-            if self._path:
-                self._path.touch()
-        except OSError as error:
-            raise OutputError(
-                f"cannot create {self._path}: {error.strerror}", "Choose another --armed-file."
-            ) from error
+        if self._path:
+            os.close(open_private(str(self._path), "--armed-file", empty=False))

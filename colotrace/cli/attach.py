@@ -8,11 +8,12 @@ from collections import deque
 from dataclasses import replace
 
 import click
-from rich.console import Console
 
 from colotrace.checkpoint import Checkpoint, Event, Failover, Note
 from colotrace.cli import hush, lines
 from colotrace.cli.armed import ARMED_FILE, ArmedFile
+from colotrace.cli.console import TextConsole
+from colotrace.cli.dropping import give_up
 from colotrace.cli.live import LiveView
 from colotrace.cli.options import DURATION, QMP, SEED_COMPATIBLE, name_options, names_asked_for, pids_given
 from colotrace.cli.ringsize import RING_SIZE
@@ -80,10 +81,10 @@ def command(
     with Stopper(duration) as stopper, _Outputs(output, armed_file) as outputs:
         names = name_options(debug_file, debuginfod)
         with attach(*pids, *more_pids, ring_bytes=ring_size, names=names) as session:
-            stopper.watch(session)
             run = _Run(session, outputs, checkpoints, as_json, qmp, seed_compatible)
             try:
                 run.begin()
+                stopper.watch(session)  # its timer is a thread, and has what its starter has
                 run.follow()
             except BrokenPipeError:  # the reader has had enough (| head): as good as Ctrl-C
                 stopper.interrupted = True
@@ -117,7 +118,7 @@ class _Run:
     ) -> None:  # fmt: skip
         self._session, self._outputs = session, outputs
         self._wanted, self._as_json, self._qmp, self._seed_compatible = checkpoints, as_json, qmp, seed_compatible
-        self._console = _Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+        self._console = TextConsole()
         self._series: dict[tuple[int, Role], RoleSeries] = {}
         self._done: dict[int, int] = {target.pid: 0 for target in session.targets}
         self._is_live = not as_json and sys.stdout.isatty()
@@ -126,13 +127,17 @@ class _Run:
         self._failovers: dict[int, list[Failover]] = {}
 
     def begin(self) -> None:
-        """Says what is armed."""
+        """Says what is armed, and gives up what is not needed any more."""
         for target in self._session.targets:
             self._emit(lines.attached_json(target) | lines.memory_json(self._session))
             if not self._as_json:
                 text = f"{title(target.name, target.pid)}: QEMU {target.plan.qemu_version}"
                 self._say(f"{text}, {len(target.probes)} probes armed")
         self._outputs.armed.create()
+        note = give_up(self._session, self._qmp)
+        self._emit(lines.event_json(note))
+        if not self._as_json:
+            self._say(note.message)
 
     def follow(self) -> None:
         """Shows and writes what happens until the run is over."""
@@ -189,7 +194,7 @@ class _Run:
             if isinstance(event, Checkpoint):
                 self._checkpoint(event)
             elif isinstance(event, Failover) and not self._as_json and not self._is_live:
-                self._console.print(lines.failover_line(event), markup=False)
+                self._console.print(lines.failover_line(event))
             elif self._is_live:
                 note = lines.as_note(event)
                 if not isinstance(event, Failover):  # the summary has those
@@ -203,7 +208,7 @@ class _Run:
         key = (checkpoint.pid, checkpoint.role)
         self._series.setdefault(key, RoleSeries(*key)).add(checkpoint)
         if not self._as_json and not self._is_live:
-            click.echo(lines.checkpoint_line(checkpoint))
+            click.echo(lines.checkpoint_line(checkpoint))  # our own words; and rich takes ten times as long
         self._done[checkpoint.pid] += checkpoint.completed
 
     def _enough(self, wanted: int) -> bool:
@@ -215,19 +220,12 @@ class _Run:
             return
         text = lines.json_line(line)
         if self._outputs.lines:
-            self._outputs.lines.write_text(text)
+            self._outputs.lines.write_line(text)
         if self._as_json:
             click.echo(text)
 
     def _say(self, text: str) -> None:
         click.echo(f"colotrace: {printable(text)}", err=True)
-
-
-class _Console(Console):
-    """rich would end the process itself when the reader has gone; the command has its own way of ending."""
-
-    def on_broken_pipe(self) -> None:
-        raise BrokenPipeError
 
 
 def _judge(summaries: list[TargetSummary], wanted: int) -> None:

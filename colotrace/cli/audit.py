@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 import click
-from rich.console import Console
 
 from colotrace.cli import print_error
+from colotrace.cli.console import TextConsole
 from colotrace.cli.lines import json_line
 from colotrace.cli.verdicts import audit_view
 from colotrace.crosscheck.audit import audit
@@ -50,7 +50,7 @@ def command(files: tuple[str, ...], as_json: bool) -> None:
     if as_json:
         click.echo(json_line(judged.as_json()))
     else:
-        Console(highlight=False, soft_wrap=not sys.stdout.isatty()).print(audit_view(judged))
+        TextConsole().print(audit_view(judged))
     for other in trouble[1:]:
         print_error(other)
     if trouble:

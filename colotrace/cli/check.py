@@ -5,12 +5,14 @@ from __future__ import annotations
 import sys
 
 import click
-from rich.console import Console, Group
+from rich.console import Group
 
 from colotrace.checking import Checker, CheckResult, open_patched
 from colotrace.checkpoint import Checkpoint, Event
 from colotrace.cli import lines
 from colotrace.cli.armed import ARMED_FILE, ArmedFile
+from colotrace.cli.console import TextConsole
+from colotrace.cli.dropping import give_up
 from colotrace.cli.options import DURATION, ONE_PID
 from colotrace.cli.series import RoleSeries
 from colotrace.cli.stopping import Stopper
@@ -71,12 +73,13 @@ def command(
         _say("measuring what a probe costs on this machine")
         cost = measure_probe_cost()
         with Stopper(duration) as stopper, attach(pid) as session:
-            stopper.watch(session)
             run = _Progress(checkpoints)
             checker = Checker(session, connection, cost, run.take)
             target = session.targets[0]
             _say(f"{title(target.name, pid)}: {len(target.probes)} probes armed; {cost_line(cost)}")
             armed.create()
+            _say(give_up(session).message)
+            stopper.watch(session)  # its timer is a thread, and has what its starter has
             trouble: ColotraceError | None = None
             try:
                 checker.run(checkpoints, reset=reset)
@@ -133,22 +136,21 @@ def _report(
             )
         )
         return
-    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    console = TextConsole()
     if not result.checks:
         console.print(summary_view(summary, run.series))
         return
     console.print(
         f"{title(summary.name, summary.pid)}, {result.role.value if result.role else 'unknown role'}: means over "
-        f"{result.checkpoints} checkpoints in {result.windows} windows",
-        markup=False,
+        f"{result.checkpoints} checkpoints in {result.windows} windows"
     )
     console.print(check_table(result.checks))
     for note in (*reasons(result.checks), *result.notes):
-        console.print(f"note: {printable(note)}", markup=False)
+        console.print(f"note: {printable(note)}")
     if result.findings:
         console.print(Group(*findings_view(result.findings)))
     else:
-        console.print("all fields that were compared agree", markup=False)
+        console.print("all fields that were compared agree")
     if trouble:
         console.print(summary_view(summary, run.series))
 

@@ -8,6 +8,7 @@ import click
 from rich.console import Console
 from rich.text import Text
 
+from colotrace.cli.console import TextConsole
 from colotrace.cli.lines import SCHEMA_VERSION, json_line
 from colotrace.cli.tables import title
 from colotrace.phases import Role
@@ -18,7 +19,7 @@ from colotrace.text import printable
 
 def show(rehearsals: Iterable[Rehearsal], as_json: bool) -> None:
     """Prints one object, or one table, a process."""
-    console = Console(highlight=False, markup=False, soft_wrap=True)
+    console = TextConsole(soft_wrap=True)
     for rehearsal in rehearsals:
         if as_json:
             click.echo(json_line({"type": "dry-run", "schema_version": SCHEMA_VERSION, **rehearsal.as_json()}))

@@ -7,6 +7,7 @@ import json
 import click
 
 from colotrace.checkpoint import Checkpoint
+from colotrace.cli.dropping import give_up
 from colotrace.cli.options import ONE_PID, QMP, SEED_COMPATIBLE
 from colotrace.cli.stopping import Stopper
 from colotrace.errors import NothingSeenError
@@ -14,6 +15,7 @@ from colotrace.qmp.client import query_migrate
 from colotrace.session import attach
 from colotrace.summary import info_checkpoint
 from colotrace.target.discovery import only_qemu
+from colotrace.text import printable
 
 _EPILOG = """\b
 Examples:
@@ -40,7 +42,8 @@ def command(pid: int | None, checkpoints: int, duration: float | None, qmp: str 
     if qmp:
         query_migrate(qmp, pid)  # a socket that does not answer is better known before the run than after it
     with Stopper(duration) as stopper, attach(pid) as session:
-        stopper.watch(session)
+        give_up(session, qmp)
+        stopper.watch(session)  # its timer is a thread, and has what its starter has
         done = 0
         for event in session.events():
             done += isinstance(event, Checkpoint) and event.completed
@@ -54,7 +57,7 @@ def command(pid: int | None, checkpoints: int, duration: float | None, qmp: str 
     totals = max(summary.roles.values(), key=lambda one: one.checkpoints)
     answer = info_checkpoint(totals, summary.plan, info)
     for name, reason in answer.missing.items():
-        click.echo(f"colotrace: {name} is null: {reason}", err=True)
+        click.echo(f"colotrace: {name} is null: {printable(reason)}", err=True)
     click.echo(json.dumps(answer.as_json(seed_compatible=seed_compatible), indent=2))
     if summary.checkpoints < checkpoints and not stopper.interrupted:
         raise NothingSeenError(f"{summary.checkpoints} checkpoints completed, {checkpoints} were asked for")

@@ -8,6 +8,7 @@ import click
 from rich.console import Console
 from rich.text import Text
 
+from colotrace.cli.console import TextConsole
 from colotrace.cli.options import name_options, names_asked_for
 from colotrace.errors import NoColoError
 from colotrace.resolve.plan import Probe, ProbePlan, Quality, RolePlan
@@ -51,38 +52,37 @@ def command(path: str | None, pid: int | None, as_json: bool, debug_file: str | 
 
 
 def _print(plan: ProbePlan) -> None:
-    console = Console(highlight=False, markup=False, soft_wrap=True)
-    console.print(
-        f"{printable(plan.path)}: QEMU {printable(plan.qemu_version)}, {plan.machine}, build-id {plan.build_id}"
-    )
-    console.print(f"names from {printable(', '.join(plan.sources))}; message numbers {plan.message_numbers}")
+    console = TextConsole(soft_wrap=True)
+    where = f"{plan.path}: QEMU {plan.qemu_version}, {plan.machine}, build-id {plan.build_id}"
+    console.print(printable(where))
+    console.print(printable(f"names from {', '.join(plan.sources)}; message numbers {plan.message_numbers}"))
     for role in plan.roles.values():
         _print_role(console, role)
     if plan.process_probes:
         console.print(Text("\nboth roles", style="bold"))
         _print_probes(console, plan.process_probes)
-    console.print(f"\nRAM counters: {plan.ram_counters.evidence}")
+    console.print(f"\nRAM counters: {printable(plan.ram_counters.evidence)}")
     inferred = [known for known in plan.names if known.evidence]
     if inferred:
         console.print(Text("\nnames that no table of symbols has", style="bold"))
     for known in inferred:
-        console.print(Text(f"  {known.name} {known.address:#x}: {printable(known.evidence)}", style="dim"))
+        console.print(Text(printable(f"  {known.name} {known.address:#x}: {known.evidence}"), style="dim"))
     for item in plan.unresolved:
         where = f"{item.role.value}: " if item.role else ""
-        console.print(Text(f"unresolved: {where}{printable(item.what)}: {printable(item.reason)}", style="yellow"))
+        console.print(Text(printable(f"unresolved: {where}{item.what}: {item.reason}"), style="yellow"))
 
 
 def _print_role(console: Console, role: RolePlan) -> None:
     line = Text(f"\n{role.role.value}", style="bold")
-    line.append(f"  in {role.function}:  ", style="")
+    line.append(printable(f"  in {role.function}:  "), style="")
     for phase, quality in role.phases.items():
         line.append(f"{phase.value} ", style="")
         line.append(f"{quality.value if quality else 'none'}  ", style=_STYLES[quality])
     console.print(line)
     if role.meanings:
-        console.print(Text(f"  found {role.found_by}", style="dim"))
+        console.print(Text(printable(f"  found {role.found_by}"), style="dim"))
         told = "; ".join(f"{subject}: {where}" for subject, where in role.meanings.items())
-        console.print(Text(f"  {told}", style="dim"))
+        console.print(Text(printable(f"  {told}"), style="dim"))
     if role.probes:
         console.print(Text(f"  {_witness(role)}", style="yellow" if role.witness.contradicted else "dim"))
     _print_probes(console, role.probes)
@@ -101,7 +101,8 @@ def _print_probes(console: Console, probes: tuple[Probe, ...]) -> None:
     """Two lines a probe: what and where, then why."""
     for probe in probes:
         line = Text(f"  {probe.boundary.name:<18}", style="bold")
-        line.append(f"{probe.address:#x} (file {probe.file_offset:#x})  {probe.instruction}  ", style="not bold")
+        where = f"{probe.address:#x} (file {probe.file_offset:#x})  {probe.instruction}  "
+        line.append(printable(where), style="not bold")
         line.append("emulated" if probe.emulated else "single-stepped", style="green" if probe.emulated else "yellow")
         console.print(line)
-        console.print(Text(f"{'':20}{probe.evidence}", style="dim"))
+        console.print(Text(f"{'':20}{printable(probe.evidence)}", style="dim"))

@@ -8,6 +8,7 @@ import os
 from collections.abc import Mapping
 
 from colotrace.checkpoint import Checkpoint, ColoExit, Event, Failover, InitDone, Note, Takeover
+from colotrace.cli.newfile import open_private
 from colotrace.cli.units import size_text, time_text
 from colotrace.clocks import read_clocks
 from colotrace.errors import OutputError
@@ -129,23 +130,18 @@ def failover_line(failover: Failover) -> str:
 class LineFile:
     """A file of JSON lines, each written by one write(2), so that a killed tracer leaves whole lines behind.
 
-    Created readable by its owner only, and never through a symbolic link. Raises OutputError if it cannot be.
+    Raises OutputError as open_private() does.
     """
 
     def __init__(self, path: str) -> None:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
-        try:
-            self._fd = os.open(path, flags, 0o600)
-        except OSError as error:
-            reason = "it is a symbolic link" if error.errno == errno.ELOOP else error.strerror
-            raise OutputError(f"cannot write {path}: {reason}", "Choose another --output.") from error
+        self._fd = open_private(path, "--output", empty=True)
         self._path = path
 
     def write(self, line: Mapping[str, object]) -> None:
         """Appends one object."""
-        self.write_text(json_line(line))
+        self.write_line(json_line(line))
 
-    def write_text(self, text: str) -> None:
+    def write_line(self, text: str) -> None:
         """Appends one line."""
         data = text.encode() + b"\n"
         try:

@@ -6,9 +6,9 @@ import json
 from dataclasses import asdict
 
 import click
-from rich.console import Console
 from rich.table import Table
 
+from colotrace.cli.console import TextConsole
 from colotrace.errors import ColotraceError, NoColoError
 from colotrace.plancache import plan_for
 from colotrace.target.discovery import QemuProcess, list_qemus
@@ -45,7 +45,7 @@ def command(as_json: bool) -> None:
         colo = {True: "yes", False: "no"}.get(row["colo"], f"unknown: {row['problem']}")
         role = f"{row['role']} ({row['role_evidence']})" if row["role"] else "-"
         table.add_row(*(printable(str(cell)) for cell in (row["pid"], row["name"] or "-", version, colo, role)))
-    Console(highlight=False, markup=False, soft_wrap=True).print(table)
+    TextConsole(soft_wrap=True).print(table)
 
 
 _Row = dict[str, object]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -49,10 +50,16 @@ def command(
     which are answered from the kernel's totals. Everything else goes through as it is, events included. If the bridge
     dies, QEMU goes on.
     """
+    from colotrace.cli.dropping import give_up
     from colotrace.qmp.bridging import Settings, run
 
     reporter = _Reporter(as_json, verbose)
-    outcome = run(Settings(pid or only_qemu(), qmp, listen, override, seed_compatible), reporter)
+    folder = os.path.dirname(listen) or "."
+    outcome = run(
+        Settings(pid or only_qemu(), qmp, listen, override, seed_compatible),
+        reporter,
+        lambda session: give_up(session, folder),
+    )
     reporter.sum_up(outcome)
     if outcome.error:
         raise outcome.error

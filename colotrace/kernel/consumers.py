@@ -185,7 +185,12 @@ def _tracefs() -> Iterator[UprobeConsumer]:
             text = Path(base, "uprobe_events").read_text("utf-8", "replace")
         except OSError:
             continue
-        for found in _TRACEFS_UPROBE.finditer(text):
-            offsets = frozenset((int(found["offset"], 16),))
-            yield UprobeConsumer(found["path"], offsets, on_return=found["kind"] == "r")
+        yield from parse_uprobe_events(text)
         return
+
+
+def parse_uprobe_events(text: str) -> Iterator[UprobeConsumer]:
+    """The uprobes in the text of tracefs' uprobe_events."""
+    for found in _TRACEFS_UPROBE.finditer(text):
+        offsets = frozenset((int(found["offset"], 16),))
+        yield UprobeConsumer(found["path"], offsets, on_return=found["kind"] == "r")

@@ -38,10 +38,11 @@ def _code(emulated: bool) -> tuple[bytes, int]:
     return before + (call if emulated else move) + after + bytes.fromhex(_RET), len(before)
 
 
-class _Stub:
+class Stub:
     """Two such functions in a file of their own, mapped executable: uprobes belong to files."""
 
-    def __init__(self, emulated: bool) -> None:
+    def __init__(self, emulated: bool, fd: int | None = None) -> None:
+        """Maps a new file; or that of another process's stub of the same kind, by a descriptor that is taken over."""
         code, offset = _code(emulated)
         second = _PAGE // 2
         self.offsets = (offset, second + offset)
@@ -49,12 +50,14 @@ class _Stub:
         self._libc.mmap.restype = ct.c_void_p
         self._libc.mmap.argtypes = (ct.c_void_p, ct.c_size_t, ct.c_int, ct.c_int, ct.c_int, ct.c_long)
         self._libc.munmap.argtypes = (ct.c_void_p, ct.c_size_t)
-        self._fd = os.memfd_create("colotrace-cost", os.MFD_CLOEXEC)
-        os.write(self._fd, code.ljust(second, b"\xcc") + code.ljust(second, b"\xcc"))
+        if fd is None:
+            fd = os.memfd_create("colotrace-cost", os.MFD_CLOEXEC)
+            os.write(fd, code.ljust(second, b"\xcc") + code.ljust(second, b"\xcc"))
+        self.fd = fd
         read_execute, private = 5, 2  # PROT_READ | PROT_EXEC, MAP_PRIVATE
-        self._address = self._libc.mmap(None, _PAGE, read_execute, private, self._fd, 0)
+        self._address = self._libc.mmap(None, _PAGE, read_execute, private, self.fd, 0)
         if self._address in (None, ct.c_void_p(-1).value):
-            os.close(self._fd)
+            os.close(self.fd)
             raise EnvironmentFault(
                 f"cannot map code of our own: {os.strerror(ct.get_errno())}",
                 "The cost of a probe cannot be measured where memory files may not be executed (vm.memfd_noexec).",
@@ -66,7 +69,7 @@ class _Stub:
     @property
     def path(self) -> str:
         """The file's path, for as long as the stub is open."""
-        return f"/proc/self/fd/{self._fd}"
+        return f"/proc/self/fd/{self.fd}"
 
     def begin(self) -> int:
         """Passes the first instruction; the counter now."""
@@ -81,7 +84,7 @@ class _Stub:
     def close(self) -> None:
         """Unmaps the code."""
         self._libc.munmap(self._address, _PAGE)
-        os.close(self._fd)
+        os.close(self.fd)
 
 
 def measure_probe_cost() -> ProbeCost:
@@ -97,9 +100,9 @@ def measure_probe_cost() -> ProbeCost:
 
 
 def _measure(emulated: bool) -> HitCost:
-    with contextlib.closing(_Stub(emulated)) as stub:
+    with contextlib.closing(Stub(emulated)) as stub:
         bare_warm, bare_cold = percentile(_warm(stub), 0.5), percentile(_cold(stub), 0.5)
-        with _armed(stub) as program:
+        with armed(stub, os.getpid()) as program:
             began_ns, began = time.monotonic_ns(), stub.begin()
             warm, cold = _warm(stub), _cold(stub)
             ns_per_tick = (time.monotonic_ns() - began_ns) / (stub.begin() - began)
@@ -113,15 +116,17 @@ def _measure(emulated: bool) -> HitCost:
 
 
 @contextlib.contextmanager
-def _armed(stub: _Stub) -> Iterator[Program]:
+def armed(stub: Stub, pid: int) -> Iterator[Program]:
+    """The kernel program with both of a stub's instructions probed in one process, as attaching does it."""
     with Program(max_targets=1) as program:
-        program.set_target(0, layout.Target(tgid=0 if preflight.pid_filter_is_sound() else os.getpid()))
-        pid = os.getpid() if preflight.pid_filter_is_sound() else 0
-        program.arm(0, stub.path, pid, stub.offsets, [boundary.cookie(Role.PRIMARY, 0) for boundary in _TIMED])
+        is_sound = preflight.pid_filter_is_sound()
+        program.set_target(0, layout.Target(tgid=0 if is_sound else pid))
+        cookies = [boundary.cookie(Role.PRIMARY, 0) for boundary in _TIMED]
+        program.arm(0, stub.path, pid if is_sound else 0, stub.offsets, cookies)
         yield program
 
 
-def _warm(stub: _Stub) -> list[int]:
+def _warm(stub: Stub) -> list[int]:
     samples = []
     for _ in range(_WARM_HITS):
         stub.begin()
@@ -129,7 +134,7 @@ def _warm(stub: _Stub) -> list[int]:
     return samples
 
 
-def _cold(stub: _Stub) -> list[int]:
+def _cold(stub: Stub) -> list[int]:
     """After a sleep, and after memory larger than the caches has been read (large writes may pass them by)."""
     others = b"\0\2" * (_EVICTED_BYTES // 2)  # not zeros alone: those would all lie in one page
     samples = []

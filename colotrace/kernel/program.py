@@ -220,8 +220,9 @@ def _stderr_kept() -> Iterator[Callable[[], str]]:
 
 def _load_error(error: Exception, said: str) -> EnvironmentFault:
     """Capabilities and lockdown have been looked at before (preflight.py); what is left is the kernel or bcc."""
-    details = f": {said.strip()[-800:]}" if said.strip() else ""
+    details = f"\nbcc and the kernel said:\n{said.strip()[-800:]}" if said.strip() else ""
     return EnvironmentFault(
-        f"the kernel program could not be loaded ({error}, errno {ct.get_errno()}){details}",
-        f"colotrace needs Linux 6.6 or newer with CONFIG_BPF_SYSCALL and CONFIG_UPROBES; this is {os.uname().release}.",
+        f"the kernel program could not be loaded ({error}, errno {ct.get_errno()})",
+        "colotrace needs Linux 6.6 or newer with CONFIG_BPF_SYSCALL and CONFIG_UPROBES; this is "
+        f"{os.uname().release}.{details}",
     )

@@ -101,7 +101,7 @@ class Bridge:
             deliver(await self._answer(self._recorder, command, request))
         elif self._recorder and command in _AMENDED:
             amend = _AMENDED[command]
-            await self._upstream.forward(request, lambda reply: deliver(_amended(reply, amend)))
+            await self._upstream.forward(request, lambda reply: deliver(amended(reply, amend)))
         else:
             await self._upstream.forward(request, deliver)
 
@@ -221,9 +221,13 @@ class _ExitWatch:
             os.close(self._fd)
 
 
-def _amended(reply: Message, amend: Callable[[list[dict[str, object]]], list[dict[str, object]]]) -> Message:
+def amended(reply: Message, amend: Callable[[list[dict[str, object]]], list[dict[str, object]]]) -> Message:
+    """A reply with our commands in its list; one that is not of QEMU's kind is passed on as it is."""
     answer = reply.get("return")
-    return return_reply(amend(answer)) if isinstance(answer, list) else reply
+    try:
+        return return_reply(amend(answer)) if isinstance(answer, list) else reply
+    except (TypeError, KeyError, AttributeError):
+        return reply
 
 
 def _gone_event(pid: int) -> Message:

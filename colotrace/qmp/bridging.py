@@ -58,15 +58,19 @@ class Outcome:
     """Why it ended by itself; None if it was told to stop."""
 
 
-def run(settings: Settings, reporter: Reporter) -> Outcome:
-    """Serves until SIGINT, SIGTERM or SIGHUP, or until QEMU has gone.
+GiveUp = Callable[[Session | None], Note | None]
+"""Called in each thread as soon as it needs no more privileges than looking after the session, if there is one."""
+
+
+def run(settings: Settings, reporter: Reporter, give_up: GiveUp = lambda _session: None) -> Outcome:
+    """Serves until SIGINT, SIGTERM or SIGHUP, or until QEMU has gone. Privileges are the caller's affair: `give_up`.
 
     Raises OutputError, QmpError, or what attach() raises; then nothing was served, and nothing is left armed.
     """
-    return asyncio.run(_run(settings, reporter))
+    return asyncio.run(_run(settings, reporter, give_up))
 
 
-async def _run(settings: Settings, reporter: Reporter) -> Outcome:
+async def _run(settings: Settings, reporter: Reporter, give_up: GiveUp) -> Outcome:
     stop = asyncio.Event()
     with _signals_set(stop):
         check_path(settings.listen)
@@ -76,22 +80,28 @@ async def _run(settings: Settings, reporter: Reporter) -> Outcome:
             if stop.is_set():
                 return Outcome(Counts(), None, None)
             if settings.override or not answers_itself:
-                async with _armed(settings, reporter) as (recorder, session):
+                async with _armed(settings, reporter, give_up) as (recorder, session):
                     bridge = Bridge(upstream, settings.pid, recorder, reporter.tell)
-                    error = await _serve(bridge, settings, reporter, stop)
+                    error = await _serve(bridge, settings, reporter, stop, lambda: give_up(session))
                     checkpoints = sum(one.checkpoints for one in session.totals(settings.pid).values())
                     return Outcome(bridge.counts, checkpoints, error)
             bridge = Bridge(upstream, settings.pid, None, reporter.tell)
-            return Outcome(bridge.counts, None, await _serve(bridge, settings, reporter, stop))
+            error = await _serve(bridge, settings, reporter, stop, lambda: give_up(None))
+            return Outcome(bridge.counts, None, error)
         finally:
             with contextlib.suppress(Exception):  # how it ended has been told
                 await upstream.hang_up()
 
 
-async def _serve(bridge: Bridge, settings: Settings, reporter: Reporter, stop: asyncio.Event) -> ColotraceError | None:
+async def _serve(
+    bridge: Bridge, settings: Settings, reporter: Reporter, stop: asyncio.Event, give_up: Callable[[], Note | None]
+) -> ColotraceError | None:
     if stop.is_set():
         return None
     with Listener(settings.listen) as listener:
+        note = give_up()
+        if note:
+            reporter.happened(note)
         source = "kernel" if bridge.has_recorder else "qemu"
         who = "the kernel's totals" if bridge.has_recorder else "QEMU itself, which has them (--override: from outside)"
         reporter.tell(
@@ -107,9 +117,11 @@ async def _serve(bridge: Bridge, settings: Settings, reporter: Reporter, stop: a
 
 
 @contextlib.asynccontextmanager
-async def _armed(settings: Settings, reporter: Reporter) -> AsyncIterator[tuple[KernelRecorder, Session]]:
+async def _armed(
+    settings: Settings, reporter: Reporter, give_up: GiveUp
+) -> AsyncIterator[tuple[KernelRecorder, Session]]:
     """A session with its ring drained and its targets looked after by a thread."""
-    session = await asyncio.to_thread(attach, settings.pid)
+    session = await asyncio.to_thread(_attach, settings.pid, give_up)
     try:
         target = session.targets[0]
         reporter.armed(target)
@@ -123,7 +135,7 @@ async def _armed(settings: Settings, reporter: Reporter) -> AsyncIterator[tuple[
 
         loop = asyncio.get_running_loop()
         pump = asyncio.create_task(
-            asyncio.to_thread(_pump, session, lambda event: loop.call_soon_threadsafe(take, event))
+            asyncio.to_thread(_pump, session, give_up, lambda event: loop.call_soon_threadsafe(take, event))
         )
         try:
             yield recorder, session
@@ -134,9 +146,17 @@ async def _armed(settings: Settings, reporter: Reporter) -> AsyncIterator[tuple[
         session.close()
 
 
-def _pump(session: Session, pass_on: Callable[[Event], object]) -> None:
+def _attach(pid: int, give_up: GiveUp) -> Session:
+    """Attaches; the thread is kept for whatever is to be done next."""
+    session = attach(pid)
+    give_up(session)
+    return session
+
+
+def _pump(session: Session, give_up: GiveUp, pass_on: Callable[[Event], object]) -> None:
     """Receives until the session has ended. If it cannot any more, QMP is still served: it is the VM's lifeline."""
     try:
+        give_up(session)  # it may be another thread than the one that has attached
         while not session.ended:
             for event in session.receive():
                 pass_on(event)

@@ -41,10 +41,10 @@ class QmpConnection:
 
     def close(self) -> None:
         """Disconnects; safe to call twice."""
-        from qemu.qmp import QMPError
+        from colotrace.qmp.monitor import FAULTS
 
         # How a connection ends is of no interest any more.
-        with contextlib.suppress(QMPError, OSError, TimeoutError, EOFError, RuntimeError):
+        with contextlib.suppress(*FAULTS, TimeoutError, RuntimeError):
             self._runner.run(asyncio.wait_for(self._client.disconnect(), 1))
         self._runner.close()
 
@@ -55,7 +55,9 @@ class QmpConnection:
         self.close()
 
     def _run(self, work: Any, what: str) -> Any:
-        from qemu.qmp import ExecuteError, QMPError
+        from qemu.qmp import ExecuteError
+
+        from colotrace.qmp.monitor import FAULTS
 
         try:
             return self._runner.run(asyncio.wait_for(work, self._timeout_s))
@@ -66,7 +68,7 @@ class QmpConnection:
             ) from error
         except ExecuteError as error:
             raise QmpRefusal(f"{what} failed on {self.path}: {error}", error.error_class) from error
-        except (QMPError, OSError, EOFError) as error:
+        except FAULTS as error:
             raise QmpError(
                 f"cannot talk QMP on {self.path}: {str(error) or type(error).__name__}",
                 "Name the socket given to -qmp unix:PATH,server.",

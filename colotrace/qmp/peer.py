@@ -70,13 +70,17 @@ def _holds(pid: int, name: object) -> bool:
     if not isinstance(name, str) or not name:
         return False
     try:
-        table = Path(f"/proc/{pid}/net/unix").read_text("utf-8", "surrogateescape").splitlines()[1:]
-        rows = [line.split(None, 7) for line in table]
-        inodes = {row[6] for row in rows if len(row) == 8 and row[7] == name}
+        inodes = parse_unix_sockets(Path(f"/proc/{pid}/net/unix").read_text("utf-8", "surrogateescape"), name)
         links = [os.readlink(entry) for entry in Path(f"/proc/{pid}/fd").iterdir()]
     except OSError:
         return False
     return any(link == f"socket:[{inode}]" for link in links for inode in inodes)
+
+
+def parse_unix_sockets(text: str, name: str) -> set[str]:
+    """The inodes of the sockets bound to `name`, in the text of /proc/PID/net/unix."""
+    rows = [line.split(None, 7) for line in text.split("\n")[1:]]
+    return {row[6] for row in rows if len(row) == 8 and row[7] == name}
 
 
 def _name(pid: int) -> str:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from qemu.qmp import Message, QMPError, Runstate
+from qemu.qmp import Message, Runstate
 
 from colotrace.errors import QmpError, QmpRefusal
 from colotrace.qmp.framing import MAX_MESSAGE_BYTES
 from colotrace.qmp.hangup import hang_up
-from colotrace.qmp.monitor import MonitorClient
+from colotrace.qmp.monitor import FAULTS, MonitorClient
 from colotrace.qmp.peer import connect
 from colotrace.qmp.requests import OOB, error_reply
 
@@ -85,7 +86,7 @@ class Upstream(MonitorClient):
             await self.runstate_changed()
         try:
             await self.hang_up()
-        except (QMPError, OSError, EOFError, ValueError) as error:  # ValueError: a message longer than any of QEMU's
+        except FAULTS as error:
             return str(error) or type(error).__name__
         return "disconnected"
 
@@ -153,7 +154,9 @@ async def open_upstream(path: str, pid: int, timeout_s: float = TIMEOUT_S) -> Up
             f"{path} did not answer with a QMP greeting within {timeout_s:g} s",
             "A QMP socket takes one client: is it in use? QEMU can have several: -qmp unix:PATH,server=on,wait=off.",
         ) from error
-    except (QMPError, OSError, EOFError) as error:
+    except FAULTS as error:
+        with contextlib.suppress(*FAULTS):  # else asyncio prints what nobody has asked for
+            await upstream.hang_up()
         connection.close()
         raise QmpError(
             f"cannot talk QMP on {path}: {str(error) or type(error).__name__}",

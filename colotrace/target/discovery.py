@@ -75,8 +75,8 @@ def only_qemu() -> int:
         return found[0].pid
     if not found:
         raise TargetError("no QEMU runs on this host, or none that this user may look at", "Start one, or use sudo.")
-    lines = "\n".join(f"  --pid {q.pid}  {printable(q.name or '(no name)')}  {printable(q.exe)}" for q in found)
-    raise TargetError(f"{len(found)} QEMUs run on this host:\n{lines}", "Choose with --pid; several pids are welcome.")
+    lines = "\n".join(f"--pid {q.pid}  {printable(q.name or '(no name)')}  {printable(q.exe)}" for q in found)
+    raise TargetError(f"{len(found)} QEMUs run on this host", f"Choose with --pid; several are welcome.\n{lines}")
 
 
 def _describe(pid: int, exe: str, arguments: list[str]) -> QemuProcess:

@@ -100,7 +100,10 @@ class Process:
 
     def tracer(self) -> int:
         """The pid of the process that traces it (ptrace), 0 for none."""
-        return int(self.status().get("TracerPid", "0"))
+        try:
+            return int(self.status().get("TracerPid", "0"))
+        except ValueError as error:
+            raise self._error(error, "tell who traces it") from error
 
     def open_pidfd(self) -> int:
         """A descriptor that becomes readable when it ends; the caller closes it. Raises TargetError if it has ended."""
@@ -169,7 +172,10 @@ class Process:
         return buffer.raw
 
     def _identity(self) -> Identity:
-        start = parse_start_time(self._read("stat"))
+        try:
+            start = parse_start_time(self._read("stat"))
+        except (ValueError, IndexError) as error:
+            raise self._error(error, "tell when it was started") from error
         try:
             file = os.stat(self.exe)
         except OSError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from colo_lab.pair import ColoPair  # noqa: E402
 from colo_lab.settings import DEFAULT_QEMU, Settings  # noqa: E402
 from support import leftovers  # noqa: E402
 
+NOBODY = 65534
 TRACEFS = Path("/sys/kernel/tracing")
 
 
@@ -63,6 +65,32 @@ def make_pair() -> Iterator[Callable[..., ColoPair]]:
     yield make
     for one in reversed(pairs):
         one.close()
+
+
+@pytest.fixture
+def as_nobody() -> Iterator[Callable[..., subprocess.CompletedProcess[str]]]:
+    """Runs the command as user nobody with some capabilities, from a copy that nobody may read."""
+    site = Path(next(path for path in sys.path if path.endswith("site-packages") and "venv" in path))
+    place = Path("/run") / f"colotrace-test-{os.getpid()}"
+    place.mkdir(mode=0o755)
+    try:
+        shutil.copytree(site, place / "site", ignore=shutil.ignore_patterns("mypy*", "ruff*", "hypothesis*"))
+        for part in ("colotrace", "bpf"):
+            shutil.copytree(ROOT / part, place / part)
+
+        def run(*arguments: object, capabilities: set[str]) -> subprocess.CompletedProcess[str]:
+            flags = ",".join(f"+{name}" for name in sorted(capabilities))
+            given = [f"--inh-caps={flags}", f"--ambient-caps={flags}"] if flags else []
+            command = ["/usr/bin/python3", "-m", "colotrace", *map(str, arguments)]
+            return subprocess.run(
+                ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", *given, "--", *command],
+                capture_output=True, text=True, timeout=120, check=False, cwd="/",
+                env={"PYTHONPATH": f"{place}:{place / 'site'}", "PATH": "/usr/bin:/bin"},
+            )  # fmt: skip
+
+        yield run
+    finally:
+        shutil.rmtree(place)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -26,35 +25,7 @@ from support import (
 from colotrace.errors import QmpError
 from colotrace.qmp.peer import connect
 
-NOBODY = 65534
 CAPABILITIES = {"bpf", "perfmon", "sys_ptrace"}
-
-
-@pytest.fixture
-def as_nobody(tmp_path: Path) -> Iterator[Callable[..., subprocess.CompletedProcess[str]]]:
-    """Runs the command as user nobody with some capabilities, from a copy that nobody may read."""
-    root = Path(__file__).resolve().parents[2]
-    site = Path(next(path for path in sys.path if path.endswith("site-packages") and "venv" in path))
-    place = Path("/run") / f"colotrace-test-{os.getpid()}"
-    place.mkdir(mode=0o755)
-    try:
-        shutil.copytree(site, place / "site", ignore=shutil.ignore_patterns("mypy*", "ruff*", "hypothesis*"))
-        for part in ("colotrace", "bpf"):
-            shutil.copytree(root / part, place / part)
-
-        def run(*arguments: object, capabilities: set[str]) -> subprocess.CompletedProcess[str]:
-            flags = ",".join(f"+{name}" for name in sorted(capabilities))
-            given = [f"--inh-caps={flags}", f"--ambient-caps={flags}"] if flags else []
-            command = ["/usr/bin/python3", "-m", "colotrace", *map(str, arguments)]
-            return subprocess.run(
-                ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", *given, "--", *command],
-                capture_output=True, text=True, timeout=120, check=False, cwd="/",
-                env={"PYTHONPATH": f"{place}:{place / 'site'}", "PATH": "/usr/bin:/bin"},
-            )  # fmt: skip
-
-        yield run
-    finally:
-        shutil.rmtree(place)
 
 
 def test_an_ordinary_user_with_three_capabilities(

@@ -1,6 +1,6 @@
 """Damaged ELF files of every kind that colotrace reads from: seeds, where they can be hurt, and what must hold then.
 
-Shared by the tests, which take a bounded time, and by scripts/fuzz_elf, which takes as long as it is given.
+Shared by the tests, which take a bounded time, and by scripts/fuzz, which takes as long as it is given.
 """
 
 from __future__ import annotations

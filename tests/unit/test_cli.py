@@ -18,7 +18,7 @@ from colotrace.phases import BOUNDARIES, ROLE_PHASES, Role
 from .coloprogram import ROOTS, Program, Recipe, build
 from .elfwriter import BUILD_ID
 
-COMMANDS = ("attach", "audit", "check", "info-checkpoint", "inspect", "list", "qmp-bridge")
+COMMANDS = ("attach", "audit", "check", "doctor", "info-checkpoint", "inspect", "list", "qmp-bridge")
 PROGRAM = build(Recipe(seed=5))
 
 

@@ -77,8 +77,9 @@ def test_a_signal_ends_it_with_a_summary(number: int) -> None:
             code, out, err = await run.end(number)
             assert (code, err) == (0, "") and not run.path.exists()
             lines = [json.loads(line) for line in out.splitlines()]
-            assert [line["type"] for line in lines] == ["listening", "client-came", "client-left", "summary"]
-            listening, came, left, summary = lines
+            assert [line["type"] for line in lines] == ["note", "listening", "client-came", "client-left", "summary"]
+            dropped, listening, came, left, summary = lines
+            assert (dropped["event"], dropped["kept"]) == ("privileges", [])
             assert (listening["path"], listening["pid"], listening["source"]) == (str(run.path), os.getpid(), "qemu")
             assert came["pid"] == os.getpid() and (left["client"], left["commands"]) == (1, 2)
             assert summary["checkpoints"] is None and summary["clients"] == 1 and summary["commands"] == 1
@@ -94,7 +95,8 @@ async def test_for_people_it_speaks_on_standard_error() -> None:
         (await Wire.open(run.path)).close()
         code, out, err = await run.end()
         assert (code, out) == (0, "")
-        listening, summary = err.splitlines()
+        dropped, listening, summary = err.splitlines()
+        assert "all privileges given up" in dropped
         assert f"listening on {run.path}" in listening and "QEMU itself" in listening
         assert "1 clients" in summary and "0 commands" in summary
 

@@ -17,7 +17,7 @@ def run(script: str, *arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_fuzzer_says_what_came_out() -> None:
-    done = run("fuzz_elf.py", 2, "--seed", 7)
+    done = run("fuzz.py", "elf", 2, "--seed", 7)
     assert done.returncode == 0, done.stdout + done.stderr
     rounds, _, rest = done.stdout.partition(" rounds from 7 on, 0 failures: ")
     assert int(rounds) > 5 and "ProbePlan" in rest

@@ -1,0 +1,47 @@
+"""Checks of what must be installed: the distribution's bcc, and colotrace's own BPF sources with their stub headers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from colotrace.diagnosis import Check, of_error, ok, warn
+from colotrace.errors import EnvironmentFault
+from colotrace.kernel.host import Host, kernel_version
+from colotrace.kernel.program import bpf_directory, import_bcc
+
+_OLDEST_BCC = (0, 26)
+_COMPILING = "compiling the kernel program"
+
+
+def bcc(_host: Host) -> Check:
+    """Whether bcc can be imported, and which version it is."""
+    try:
+        import_bcc()
+    except EnvironmentFault as error:
+        return of_error("bcc", error, _COMPILING)
+    import bcc as package
+
+    version = str(getattr(package, "__version__", "of unknown version"))
+    if kernel_version(version) < _OLDEST_BCC:
+        return warn(
+            "bcc", f"{version}, from {package.__file__}", "nothing known: 0.26 is the oldest that was tried",
+            "Install a newer python3-bpfcc or python3-bcc.",
+        )  # fmt: skip
+    return ok("bcc", f"{version}, from {package.__file__}")
+
+
+def stub_headers(_host: Host) -> Check:
+    """Whether the sources of the kernel program are there, with what stands in for the kernel's headers."""
+    try:
+        headers = bpf_directory() / "headers" / "include"
+        count = sum(1 for _ in headers.rglob("*.h"))
+        if not count:
+            raise EnvironmentFault(
+                "colotrace's own bpf/headers are missing", "The installation is damaged: install it again."
+            )
+    except EnvironmentFault as error:
+        return of_error("stub headers", error, _COMPILING)
+    return ok("stub headers", f"{count}, shipped with colotrace; the kernel's own are not needed")
+
+
+INSTALLATION_CHECKS: tuple[Callable[[Host], Check], ...] = (bcc, stub_headers)
