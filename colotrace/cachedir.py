@@ -79,6 +79,14 @@ def new_file(directory: int, name: str) -> Iterator[int]:
         os.close(file)
 
 
+def forget_old(directory: int, suffix: str, most: int) -> None:
+    """Leaves the `most` files with this suffix that were made last. Raises OSError."""
+    names = [name for name in os.listdir(directory) if name.endswith(suffix)]
+    names.sort(key=lambda name: os.stat(name, dir_fd=directory, follow_symlinks=False).st_mtime_ns, reverse=True)
+    for name in names[most:]:
+        os.unlink(name, dir_fd=directory)
+
+
 def _check_ours(descriptor: int) -> None:
     facts = os.fstat(descriptor)
     if facts.st_uid != os.geteuid() or facts.st_mode & (stat.S_IWGRP | stat.S_IWOTH):

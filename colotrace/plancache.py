@@ -17,7 +17,7 @@ from pathlib import Path
 
 from colotrace.binary.debugfiles import candidates
 from colotrace.binary.image import Image
-from colotrace.cachedir import cache_directory, new_file, read_file
+from colotrace.cachedir import cache_directory, forget_old, new_file, read_file
 from colotrace.phases import BOUNDARIES, ROLE_PHASES, TAKEOVER, Role
 from colotrace.plain import from_plain, to_plain
 from colotrace.resolve.nameoptions import ONLY_THIS_HOST, NameOptions
@@ -124,17 +124,9 @@ def _keep(facts: dict[str, object], plan: ProbePlan) -> None:
             try:
                 with new_file(directory, _file_name(facts)) as file:
                     os.write(file, text)
-                _forget_old(directory)
+                forget_old(directory, ".json", _MOST_PLANS)  # binaries come and go with their packages
             except OSError:  # full, or not writable: then it is resolved again next time
                 return
-
-
-def _forget_old(directory: int) -> None:
-    """Leaves the plans made last; binaries come and go with their packages."""
-    names = [name for name in os.listdir(directory) if name.endswith(".json")]
-    names.sort(key=lambda name: os.stat(name, dir_fd=directory, follow_symlinks=False).st_mtime_ns, reverse=True)
-    for name in names[_MOST_PLANS:]:
-        os.unlink(name, dir_fd=directory)
 
 
 def _digest(plain: object) -> str:
