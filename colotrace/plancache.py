@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import importlib.util
 import json
 import os
 from pathlib import Path
@@ -61,10 +62,14 @@ def _resolver() -> str:
     files = [_HERE / "phases.py", *(path for part in ("binary", "resolve") for path in (_HERE / part).glob("*.py"))]
     for path in sorted(files):
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
-    import importlib.metadata
-
-    digest.update(importlib.metadata.version("capstone").encode())
+    digest.update(_capstone())
     return digest.hexdigest()
+
+
+def _capstone() -> bytes:
+    """What tells one version of capstone from another, without importing it: the file that states it."""
+    found = importlib.util.find_spec("capstone")
+    return Path(found.origin).read_bytes() if found and found.origin else b""
 
 
 def _file_name(facts: dict[str, object]) -> str:

@@ -6,26 +6,26 @@ import contextlib
 import sys
 from collections import deque
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import click
-from rich.console import Console
 
 from colotrace.checkpoint import Checkpoint, Event, Note
 from colotrace.cli import hush, lines
 from colotrace.cli.armed import ARMED_FILE, ArmedFile
-from colotrace.cli.live import LiveView
 from colotrace.cli.options import DURATION, QMP, SEED_COMPATIBLE, name_options, names_asked_for, pids_given
 from colotrace.cli.ringsize import RING_SIZE
 from colotrace.cli.series import RoleSeries
 from colotrace.cli.stopping import Stopper
-from colotrace.cli.tables import summary_view, title
 from colotrace.errors import ColotraceError, NothingSeenError
 from colotrace.phases import Role
-from colotrace.qmp.client import query_migrate
 from colotrace.session import Session, attach
 from colotrace.summary import TargetSummary
 from colotrace.target.discovery import only_qemu
 from colotrace.text import printable
+
+if TYPE_CHECKING:
+    from colotrace.cli.live import LiveView
 
 _EPILOG = """\b
 Examples:
@@ -64,6 +64,8 @@ def command(
     if qmp:
         if len({*pids, *more_pids}) > 1:
             raise click.UsageError("--qmp names the socket of one QEMU; give one --pid with it")
+        from colotrace.qmp.client import query_migrate  # asyncio: nobody else needs it
+
         # a socket that does not answer, or is another's, is better known before the run than after it
         query_migrate(qmp, [*pids, *more_pids, 0][0] or only_qemu())
     with Stopper(duration) as stopper, _Outputs(output, armed_file) as outputs:
@@ -106,25 +108,35 @@ class _Run:
     ) -> None:  # fmt: skip
         self._session, self._outputs = session, outputs
         self._wanted, self._as_json, self._qmp, self._seed_compatible = checkpoints, as_json, qmp, seed_compatible
-        self._console = _Console(highlight=False, soft_wrap=not sys.stdout.isatty())
         self._series: dict[tuple[int, Role], RoleSeries] = {}
         self._done: dict[int, int] = {target.pid: 0 for target in session.targets}
         self._is_live = not as_json and sys.stdout.isatty()
         self._view: LiveView | None = None
         self._unsaid: deque[Note] = deque(maxlen=_NOTES_KEPT)
+        if not as_json:  # only now: arming need not wait for what draws, and JSON lines do without it
+            from colotrace.cli import live, tables  # noqa: F401 (later on, they might not be readable any more)
+            from colotrace.cli.console import TextConsole
+
+            self._console = TextConsole()
 
     def begin(self) -> None:
         """Says what is armed."""
         for target in self._session.targets:
             self._emit(lines.attached_json(target) | lines.memory_json(self._session))
             if not self._as_json:
+                from colotrace.cli.tables import title
+
                 text = f"{title(target.name, target.pid)}: QEMU {target.plan.qemu_version}"
                 self._say(f"{text}, {len(target.probes)} probes armed")
         self._outputs.armed.create()
 
     def follow(self) -> None:
         """Shows and writes what happens until the run is over."""
-        view = LiveView(self._console, self._session, self._series) if self._is_live else None
+        view = None
+        if self._is_live:
+            from colotrace.cli.live import LiveView
+
+            view = LiveView(self._console, self._session, self._series)
         with view or contextlib.nullcontext():
             self._view = view
             while not self._session.ended:
@@ -147,10 +159,14 @@ class _Run:
         for summary in summaries:
             self._emit({"type": "summary", **summary.as_json(seed_compatible=self._seed_compatible)})
             if not self._as_json:
+                from colotrace.cli.tables import summary_view
+
                 self._console.print(summary_view(summary, self._series))
         return summaries
 
     def _migration_info(self, path: str) -> dict[str, object] | None:
+        from colotrace.qmp.client import query_migrate
+
         try:
             return query_migrate(path)
         except ColotraceError as error:
@@ -188,13 +204,6 @@ class _Run:
 
     def _say(self, text: str) -> None:
         click.echo(f"colotrace: {printable(text)}", err=True)
-
-
-class _Console(Console):
-    """rich would end the process itself when the reader has gone; the command has its own way of ending."""
-
-    def on_broken_pipe(self) -> None:
-        raise BrokenPipeError
 
 
 def _judge(summaries: list[TargetSummary], wanted: int) -> None:
