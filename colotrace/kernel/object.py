@@ -40,6 +40,10 @@ class KernelObject:
     maps: tuple[MapDefinition, ...]
     code: bytes
 
+    def __post_init__(self) -> None:
+        if not self.code or len(self.code) % _INSTRUCTION.size:
+            raise ValueError(f"{len(self.code)} bytes are no instructions")
+
     def to_json(self, made_of: str) -> bytes:
         """For a file; `made_of` is a digest of what it was compiled from and by."""
         plain = to_plain(self)
