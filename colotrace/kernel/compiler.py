@@ -62,10 +62,11 @@ def no_bcc(reason: str) -> EnvironmentFault:
 
 def load_fault(reason: str, said: str) -> EnvironmentFault:
     """Capabilities and lockdown have been looked at before (preflight.py); what is left is the kernel or bcc."""
-    details = f": {said.strip()[-_SAID_MOST:]}" if said.strip() else ""
+    details = f"\nbcc and the kernel said:\n{said.strip()[-_SAID_MOST:]}" if said.strip() else ""
     return EnvironmentFault(
-        f"the kernel program could not be loaded ({reason}){details}",
-        f"colotrace needs Linux 6.6 or newer with CONFIG_BPF_SYSCALL and CONFIG_UPROBES; this is {os.uname().release}.",
+        f"the kernel program could not be loaded ({reason})",
+        "colotrace needs Linux 6.6 or newer with CONFIG_BPF_SYSCALL and CONFIG_UPROBES; this is "
+        f"{os.uname().release}.{details}",
     )
 
 
@@ -74,9 +75,10 @@ def compile_object(defines: Sequence[str] = ()) -> KernelObject:
     source = bpf_directory()
     # not as -m: root must not import what lies about in a directory that its own import path does not name
     code = f"import sys; sys.path[:] = {sys.path!r}; from {__name__} import serve; serve()"
+    options = ["-I", "-B"] if sys.dont_write_bytecode else ["-I"]
     try:
         child = subprocess.Popen(
-            [sys.executable, "-I", "-c", code, str(source), *defines],
+            [sys.executable, *options, "-c", code, str(source), *defines],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             env=os.environ | {"BCC_KERNEL_SOURCE": str(source / "headers")},
             process_group=0,  # Ctrl-C is for us alone

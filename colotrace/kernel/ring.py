@@ -14,7 +14,8 @@ _CALLBACK = ct.CFUNCTYPE(ct.c_int, ct.c_void_p, ct.c_void_p, ct.c_size_t)
 
 
 @functools.cache
-def _libbpf() -> ct.CDLL:
+def libbpf() -> ct.CDLL:
+    """The library, with its ring buffer's functions declared. Raises EnvironmentFault with the package it is in."""
     try:
         library = ct.CDLL(_LIBRARY, use_errno=True)
     except OSError as error:
@@ -38,7 +39,7 @@ class RingBuffer:
     """
 
     def __init__(self, map_fd: int, take: Callable[[bytes], bool]) -> None:
-        self._library = _libbpf()
+        self._library = libbpf()
         self._callback = _CALLBACK(lambda _context, data, size: 0 if take(ct.string_at(data, size)) else -1)
         self._reader = self._library.ring_buffer__new(map_fd, self._callback, None, None)
         if not self._reader:
