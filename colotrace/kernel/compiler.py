@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -72,6 +70,8 @@ def load_fault(reason: str, said: str) -> EnvironmentFault:
 
 def compile_object(defines: Sequence[str] = ()) -> KernelObject:
     """The compiled program, `defines` being more -D options. Raises EnvironmentFault with what bcc and clang said."""
+    import subprocess  # with what it imports, more than all that loading a kept object takes
+
     source = bpf_directory()
     # not as -m: root must not import what lies about in a directory that its own import path does not name
     code = f"import sys; sys.path[:] = {sys.path!r}; from {__name__} import serve; serve()"
@@ -105,6 +105,8 @@ def _understood(status: int, answer: bytes, said: str) -> KernelObject:
             return from_plain(KernelObject, told["object"])
         missing, failed = told.get("missing"), told.get("failed")
     except (ValueError, TypeError, AttributeError):
+        import signal
+
         how = f"signal {signal.Signals(-status).name}" if status < 0 else f"status {status}"
         missing, failed = None, f"the compiler's process ended with {how}"
     raise no_bcc(missing) if missing else load_fault(str(failed), said)
