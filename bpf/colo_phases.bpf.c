@@ -7,17 +7,14 @@
  * are exact even when user space stalls; records of single checkpoints go out through a ring buffer, and those that do
  * not fit are counted.
  *
- * Compiled by bcc with the stub headers beside this file; RING_PAGES and MAX_TARGETS come from -D.
+ * Compiled by bcc with the stub headers beside this file. RING_PAGES and MAX_TARGETS are for the compiler alone: the maps
+ * are made with the sizes asked for (colotrace/kernel/program.py).
  */
 #include <uapi/linux/ptrace.h>
 #include "colo_phases.h"
 
-#ifndef RING_PAGES
 #define RING_PAGES 256
-#endif
-#ifndef MAX_TARGETS
 #define MAX_TARGETS 64
-#endif
 #ifndef BOOT_NS /* a test gives another: a host cannot be suspended for it */
 #define BOOT_NS() bpf_ktime_get_boot_ns()
 #endif

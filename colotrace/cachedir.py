@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import stat
 from collections.abc import Iterator
 
@@ -66,7 +65,7 @@ def read_file(directory: int, name: str, most: int) -> bytes | None:
 @contextlib.contextmanager
 def new_file(directory: int, name: str) -> Iterator[int]:
     """A descriptor to write a file by; when the block ends without an exception, the file has its name, all at once."""
-    unfinished, flags = f".{secrets.token_hex(8)}", os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    unfinished, flags = f".{os.urandom(8).hex()}", os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     file = os.open(unfinished, flags, 0o600, dir_fd=directory)
     try:
         yield file
@@ -77,6 +76,14 @@ def new_file(directory: int, name: str) -> Iterator[int]:
         raise
     finally:
         os.close(file)
+
+
+def forget_old(directory: int, suffix: str, most: int) -> None:
+    """Leaves the `most` files with this suffix that were made last. Raises OSError."""
+    names = [name for name in os.listdir(directory) if name.endswith(suffix)]
+    names.sort(key=lambda name: os.stat(name, dir_fd=directory, follow_symlinks=False).st_mtime_ns, reverse=True)
+    for name in names[most:]:
+        os.unlink(name, dir_fd=directory)
 
 
 def _check_ours(descriptor: int) -> None:

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import importlib.util
 import json
 import os
 from pathlib import Path
 
 from colotrace.binary.debugfiles import candidates
 from colotrace.binary.image import Image
-from colotrace.cachedir import cache_directory, new_file, read_file
+from colotrace.cachedir import cache_directory, forget_old, new_file, read_file
 from colotrace.phases import BOUNDARIES, ROLE_PHASES, TAKEOVER, Role
 from colotrace.plain import from_plain, to_plain
 from colotrace.resolve.nameoptions import ONLY_THIS_HOST, NameOptions
@@ -61,10 +62,14 @@ def _resolver() -> str:
     files = [_HERE / "phases.py", *(path for part in ("binary", "resolve") for path in (_HERE / part).glob("*.py"))]
     for path in sorted(files):
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
-    import importlib.metadata
-
-    digest.update(importlib.metadata.version("capstone").encode())
+    digest.update(_capstone())
     return digest.hexdigest()
+
+
+def _capstone() -> bytes:
+    """What tells one version of capstone from another, without importing it: the file that states it."""
+    found = importlib.util.find_spec("capstone")
+    return Path(found.origin).read_bytes() if found and found.origin else b""
 
 
 def _file_name(facts: dict[str, object]) -> str:
@@ -124,17 +129,9 @@ def _keep(facts: dict[str, object], plan: ProbePlan) -> None:
             try:
                 with new_file(directory, _file_name(facts)) as file:
                     os.write(file, text)
-                _forget_old(directory)
+                forget_old(directory, ".json", _MOST_PLANS)  # binaries come and go with their packages
             except OSError:  # full, or not writable: then it is resolved again next time
                 return
-
-
-def _forget_old(directory: int) -> None:
-    """Leaves the plans made last; binaries come and go with their packages."""
-    names = [name for name in os.listdir(directory) if name.endswith(".json")]
-    names.sort(key=lambda name: os.stat(name, dir_fd=directory, follow_symlinks=False).st_mtime_ns, reverse=True)
-    for name in names[_MOST_PLANS:]:
-        os.unlink(name, dir_fd=directory)
 
 
 def _digest(plain: object) -> str:

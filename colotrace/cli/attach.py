@@ -6,28 +6,28 @@ import contextlib
 import sys
 from collections import deque
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import click
 
 from colotrace.checkpoint import Checkpoint, Event, Failover, Note
 from colotrace.cli import hush, lines
 from colotrace.cli.armed import ARMED_FILE, ArmedFile
-from colotrace.cli.console import TextConsole
 from colotrace.cli.dropping import give_up
-from colotrace.cli.live import LiveView
 from colotrace.cli.options import DURATION, QMP, SEED_COMPATIBLE, name_options, names_asked_for, pids_given
 from colotrace.cli.ringsize import RING_SIZE
 from colotrace.cli.series import RoleSeries
 from colotrace.cli.stopping import Stopper
-from colotrace.cli.tables import summary_view, title
 from colotrace.errors import ColotraceError, NothingSeenError
 from colotrace.failover import with_status
 from colotrace.phases import Role
-from colotrace.qmp.client import query_colo_status, query_migrate
 from colotrace.session import Session, attach
 from colotrace.summary import TargetSummary
 from colotrace.target.discovery import only_qemu
 from colotrace.text import printable
+
+if TYPE_CHECKING:
+    from colotrace.cli.live import LiveView
 
 _EPILOG = """\b
 Examples:
@@ -76,6 +76,8 @@ def command(
     if qmp:
         if len({*pids, *more_pids}) > 1:
             raise click.UsageError("--qmp names the socket of one QEMU; give one --pid with it")
+        from colotrace.qmp.client import query_migrate  # asyncio: nobody else needs it
+
         # a socket that does not answer, or is another's, is better known before the run than after it
         query_migrate(qmp, [*pids, *more_pids, 0][0] or only_qemu())
     with Stopper(duration) as stopper, _Outputs(output, armed_file) as outputs:
@@ -118,19 +120,25 @@ class _Run:
     ) -> None:  # fmt: skip
         self._session, self._outputs = session, outputs
         self._wanted, self._as_json, self._qmp, self._seed_compatible = checkpoints, as_json, qmp, seed_compatible
-        self._console = TextConsole()
         self._series: dict[tuple[int, Role], RoleSeries] = {}
         self._done: dict[int, int] = {target.pid: 0 for target in session.targets}
         self._is_live = not as_json and sys.stdout.isatty()
         self._view: LiveView | None = None
         self._unsaid: deque[Note] = deque(maxlen=_NOTES_KEPT)
         self._failovers: dict[int, list[Failover]] = {}
+        if not as_json:  # only now: arming need not wait for what draws, and JSON lines do without it
+            from colotrace.cli import live, tables  # noqa: F401 (later on, they might not be readable any more)
+            from colotrace.cli.console import TextConsole
+
+            self._console = TextConsole()
 
     def begin(self) -> None:
         """Says what is armed, and gives up what is not needed any more."""
         for target in self._session.targets:
             self._emit(lines.attached_json(target) | lines.memory_json(self._session))
             if not self._as_json:
+                from colotrace.cli.tables import title
+
                 text = f"{title(target.name, target.pid)}: QEMU {target.plan.qemu_version}"
                 self._say(f"{text}, {len(target.probes)} probes armed")
         self._outputs.armed.create()
@@ -141,7 +149,11 @@ class _Run:
 
     def follow(self) -> None:
         """Shows and writes what happens until the run is over."""
-        view = LiveView(self._console, self._session, self._series) if self._is_live else None
+        view = None
+        if self._is_live:
+            from colotrace.cli.live import LiveView
+
+            view = LiveView(self._console, self._session, self._series)
         with view or contextlib.nullcontext():
             self._view = view
             while not self._session.ended:
@@ -165,10 +177,14 @@ class _Run:
             summary = replace(summary, failovers=tuple(self._failovers.get(summary.pid, ())))
             self._emit({"type": "summary", **summary.as_json(seed_compatible=self._seed_compatible)})
             if not self._as_json:
+                from colotrace.cli.tables import summary_view
+
                 self._console.print(summary_view(summary, self._series))
         return summaries
 
     def _migration_info(self, path: str) -> dict[str, object] | None:
+        from colotrace.qmp.client import query_migrate
+
         try:
             return query_migrate(path)
         except ColotraceError as error:
@@ -179,6 +195,8 @@ class _Run:
         """With query-colo-status's answer, asked now that somebody has taken over, if there is a socket to ask on."""
         if not self._qmp:
             return failover
+        from colotrace.qmp.client import query_colo_status
+
         try:
             return with_status(failover, query_colo_status(self._qmp))
         except ColotraceError as error:

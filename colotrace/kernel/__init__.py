@@ -1,1 +1,1 @@
-"""The only privileged room, and the only one that imports bcc: checks, loads, arms, reads. Takes plans as they are."""
+"""The only privileged room: checks, loads, arms, reads. Takes plans as they are. Its compiler alone imports bcc."""

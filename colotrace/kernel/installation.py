@@ -6,28 +6,26 @@ from collections.abc import Callable
 
 from colotrace.diagnosis import Check, of_error, ok, warn
 from colotrace.errors import EnvironmentFault
+from colotrace.kernel.compiler import bpf_directory, find_bcc
 from colotrace.kernel.host import Host, kernel_version
-from colotrace.kernel.program import bpf_directory, import_bcc
 
 _OLDEST_BCC = (0, 26)
 _COMPILING = "compiling the kernel program"
 
 
 def bcc(_host: Host) -> Check:
-    """Whether bcc can be imported, and which version it is."""
+    """Whether bcc is there, and which version; importing it is for the child that compiles."""
     try:
-        import_bcc()
+        place, version = find_bcc()
     except EnvironmentFault as error:
         return of_error("bcc", error, _COMPILING)
-    import bcc as package
-
-    version = str(getattr(package, "__version__", "of unknown version"))
+    found = f"{version or 'of unknown version'}, from {place}"
     if kernel_version(version) < _OLDEST_BCC:
         return warn(
-            "bcc", f"{version}, from {package.__file__}", "nothing known: 0.26 is the oldest that was tried",
+            "bcc", found, "nothing known: 0.26 is the oldest that was tried",
             "Install a newer python3-bpfcc or python3-bcc.",
         )  # fmt: skip
-    return ok("bcc", f"{version}, from {package.__file__}")
+    return ok("bcc", found)
 
 
 def stub_headers(_host: Host) -> Check:

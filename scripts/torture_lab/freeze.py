@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from colotrace.kernel.compiler import bpf_directory, import_bcc
 from colotrace.kernel.link import BPF_TRACE_UPROBE_MULTI, UprobeMultiLink
-from colotrace.kernel.program import bpf_directory, import_bcc
 from colotrace.phases import Role
 from colotrace.resolve.resolver import resolve
 

@@ -21,8 +21,8 @@ from torture_lab.freeze import compiled
 import colotrace as library
 from colotrace.errors import PlanError
 from colotrace.kernel import preflight
+from colotrace.kernel.compiler import import_bcc
 from colotrace.kernel.link import BPF_TRACE_UPROBE_MULTI, UprobeMultiLink
-from colotrace.kernel.program import import_bcc
 from colotrace.phases import Role
 from colotrace.rehearsal import Rehearsal, rehearse
 

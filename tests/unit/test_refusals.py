@@ -6,9 +6,9 @@ import io
 from dataclasses import replace
 
 import pytest
-from rich.console import Console
 
 from colotrace.cli import dry_run
+from colotrace.cli.console import TextConsole
 from colotrace.errors import PlanError
 from colotrace.kernel import preflight
 from colotrace.phases import BOUNDARIES, TAKEOVER, Role
@@ -104,7 +104,7 @@ def test_every_probe_is_in_the_table(
     plan: ProbePlan, monkeypatch: pytest.MonkeyPatch, pid_filter: int | None, said: str
 ) -> None:
     out = io.StringIO()
-    monkeypatch.setattr(dry_run, "Console", lambda **options: Console(file=out, width=200, **options))
+    monkeypatch.setattr(dry_run, "TextConsole", lambda **options: TextConsole(file=out, width=200, **options))
     dry_run.show([rehearsal(plan, pid_filter)], as_json=False)
     text = out.getvalue()
     assert said in text and "Nothing was armed." in text and "\x1b[2J" not in text
