@@ -81,7 +81,8 @@ def cost_line(cost: ProbeCost) -> str:
     """What the tolerance was derived from."""
     return (
         f"a probe's hit costs {cost.emulated.warm_ns:,} ns warm and {cost.emulated.cold_ns:,} ns cold (p90), a "
-        f"single-stepped one {cost.stepped.cold_ns:,} ns cold; a clock reading {cost.clock_ns:,} ns"
+        f"single-stepped one {cost.stepped.warm_ns:,} and {cost.stepped.cold_ns:,} ns; a clock reading "
+        f"{cost.clock_ns:,} ns"
     )
 
 

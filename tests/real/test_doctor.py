@@ -151,3 +151,20 @@ def test_doctor_ends_as_attach_does(pair: ColoPair) -> None:
     lines = lines_of(runs[1])
     assert [run.returncode for run in runs] == [5, 5] and "debugger" in bad(lines)
     assert f"traced by process {debugger.pid}" in lines["debugger"]["found"]
+
+
+def test_what_a_hit_costs_here() -> None:
+    run = colotrace("doctor", "--probe-cost", "--json")
+    (answer,) = json_lines(run.stdout.replace("\n", ""))
+    measured = answer["probe_cost"]
+    assert run.returncode == 0 and answer["probe_cost_missing"] is None
+    assert 100 < measured["emulated_warm_ns"] < measured["stepped_warm_ns"] < 1_000_000, "stepping takes a trap more"
+    assert measured["emulated_cold_ns"] > measured["emulated_warm_ns"] and measured["clock_ns"] > 0
+
+
+def test_what_a_hit_costs_is_unknown_without_privileges(
+    as_nobody: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
+    run = as_nobody("doctor", "--probe-cost", "--json", capabilities=set())
+    (answer,) = json_lines(run.stdout.replace("\n", ""))
+    assert answer["probe_cost"] is None and "self-test" in answer["probe_cost_missing"]
