@@ -228,5 +228,5 @@ def test_a_monitor_that_is_in_use_at_the_failover(make_pair: Callable[..., ColoP
         pair.primary.close()
         pair.secondary.execute(HEARTBEAT)
         failover = run.wait_for("failover")
-    assert failover["status_reason"] is None and "in use" in failover["missing"]["status_reason"]
+    assert failover["status_reason"] is None and "did not answer" in failover["missing"]["status_reason"]
     hold_together(failover, run)
