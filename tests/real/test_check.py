@@ -45,7 +45,7 @@ def test_a_correct_patch_agrees(make_pair: Callable[..., ColoPair], transport: s
         code, record = check(pair, role, "--reset")
         assert (code, record["findings"]) == (0, []), record["findings"]
         assert record["role"] == role and record["error"] is None
-        assert CHECKPOINTS <= record["checkpoints"] <= CHECKPOINTS + 3  # the last quiet moment may come later
+        assert record["checkpoints"] >= CHECKPOINTS  # the last moment that is quiet enough to ask may come later
         verdicts = {field["field"]: field["verdict"] for field in record["fields"]}
         alien = {"dev_time", "resume_time", "ram_size"} if role == "secondary" else set()
         left_out = {name for name, verdict in verdicts.items() if verdict == "not compared"}
