@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from colotrace import refusals
 from colotrace.checkpoint import Note
+from colotrace.errors import TargetError
 from colotrace.failover import FailoverWatch
 from colotrace.kernel import layout, preflight
 from colotrace.phases import OUTSIDE_TOTAL, Effect, Phase, Role
@@ -42,6 +43,8 @@ class AttachedTarget:
     armed: bool = False
     alive: bool = True
     lost: bool = False
+    unseen: bool = False
+    """We may not look at the process any more."""
     silence: Silence = field(default_factory=Silence)
 
     def __post_init__(self) -> None:
@@ -86,9 +89,8 @@ def prepare(index: int, pid: int, plans: Plans, names: NameOptions = ONLY_THIS_H
         file = (process.identity.device, process.identity.inode)
         plan = plans.get(file)
         if plan is None:
-            plan = plan_for(f"/proc/self/fd/{exe_fd}", process.exe_name(), names)
-            refusals.check_plan(plan)
-            plans[file] = plan
+            plan = plans[file] = plan_for(f"/proc/self/fd/{exe_fd}", process.exe_name(), names)
+        refusals.check_plan(plan)
         preflight.check_machine(process, plan.machine)
         bias = process.load_bias([(plan.code_address, plan.code_offset)])
         target = AttachedTarget(index, process, plan, bias, exe_fd, pidfd, vm_name(process.command_line()))
@@ -103,6 +105,15 @@ def prepare(index: int, pid: int, plans: Plans, names: NameOptions = ONLY_THIS_H
         target.notes.append(shared)
     target.notes += _limits(target)
     return target
+
+
+def look_again(target: AttachedTarget) -> None:
+    """What prepare() has proven and may have changed since, just before arming: others were prepared meanwhile, and the
+    kernel program may have been compiled. Raises as prepare() does."""
+    if not target.process.is_same():
+        raise TargetError(f"process {target.pid} has become another program", "Try again.")
+    preflight.check_target(target.process)
+    refusals.check_sites(target.process, target.plan, target.bias)
 
 
 def _limits(target: AttachedTarget) -> list[Note]:

@@ -17,7 +17,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 
-from colotrace.arming import AttachedTarget, Plans, pid_filter, prepare, settings_of
+from colotrace.arming import AttachedTarget, Plans, look_again, pid_filter, prepare, settings_of
 from colotrace.checkpoint import (
     Checkpoint,
     CheckpointTotals,
@@ -164,6 +164,7 @@ class Session:
 
     def _arm(self, target: AttachedTarget) -> None:
         self._program.set_target(target.index, settings_of(target))
+        look_again(target)
         self._program.arm(
             target.index,
             f"/proc/self/fd/{target.exe_fd}",
@@ -206,8 +207,13 @@ class Session:
                     self._check_traced(target)
                     if due and target.alive:
                         self._check_target(target, now)
-                except (TargetError, PermissionsError):
+                except TargetError:
                     continue  # it is just ending; the next look tells
+                except PermissionsError as error:
+                    if not target.unseen and not target.has_ended():
+                        target.unseen = True
+                        message = f"{error.message}; a probe that is lost, or a debugger, is not noticed any more"
+                        self._backlog.append(Note("unseen", message, target.pid))
 
     def _check_traced(self, target: AttachedTarget) -> None:
         """Gets out of a debugger's way, before it has had the time to set a breakpoint over one of our probes."""

@@ -24,6 +24,8 @@ _COMMANDS = {
     "list": "colotrace.cli.list",
     "qmp-bridge": "colotrace.cli.qmp_bridge",
 }
+_INTERRUPTED = 130
+"""What a shell says of a command that SIGINT has ended."""
 EXIT_CODES = """\b
 Exit codes:
   0  done, or ended by Ctrl-C or SIGTERM
@@ -39,6 +41,7 @@ Exit codes:
   10 a file, or standard output, cannot be written
   11 a file cannot be read, or is not what it should be
   70 an error of colotrace itself; please report it
+  130 Ctrl-C before there was anything to sum up
 """
 
 
@@ -68,7 +71,10 @@ class _Commands(click.Group):
             print_error(OutputError(f"cannot write: {error.strerror or error}", "Is the disk full?"))
             hush()
             ctx.exit(OutputError.exit_code)
-        except (click.exceptions.Exit, click.Abort, click.ClickException):
+        except (KeyboardInterrupt, click.Abort):  # before or after the part of a run that ends with a summary
+            click.echo("colotrace: interrupted", err=True)
+            ctx.exit(_INTERRUPTED)
+        except (click.exceptions.Exit, click.ClickException):
             raise
         except Exception:  # Python's own exit code for these would be 1, which means findings
             for line in traceback.format_exc().splitlines():

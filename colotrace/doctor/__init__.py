@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -68,6 +69,11 @@ def self_test(host: Sequence[Check]) -> Check:
         return warn(
             _SELF_TEST, f"not run: {failure.name}: {failure.found}", "knowing that every hit is counted",
             f"First see to {failure.name}.",
+        )  # fmt: skip
+    if os.uname().machine != "x86_64":
+        return warn(
+            _SELF_TEST, f"not run: its code is x86-64's, and this is {os.uname().machine}", "knowing that every hit is "
+            "counted", "Compare attach's count of checkpoints with QMP's STOP events.",
         )  # fmt: skip
     try:
         seen = selftest.run_self_test()

@@ -122,7 +122,8 @@ def _understood(status: int, answer: bytes, said: str) -> KernelObject:
     except (ValueError, TypeError, AttributeError):
         import signal
 
-        how = f"signal {signal.Signals(-status).name}" if status < 0 else f"status {status}"
+        names = {one.value: one.name for one in signal.Signals}  # those of real-time signals have none
+        how = f"signal {names.get(-status, -status)}" if status < 0 else f"status {status}"
         missing, failed = None, f"the compiler's process ended with {how}"
     raise no_bcc(missing) if missing else load_fault(str(failed), said)
 

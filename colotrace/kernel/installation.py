@@ -8,6 +8,7 @@ from colotrace.diagnosis import Check, of_error, ok, warn
 from colotrace.errors import EnvironmentFault
 from colotrace.kernel.compiler import bpf_directory, find_bcc
 from colotrace.kernel.host import Host, kernel_version
+from colotrace.kernel.ring import libbpf
 
 _OLDEST_BCC = (0, 26)
 _COMPILING = "compiling the kernel program"
@@ -42,4 +43,13 @@ def stub_headers(_host: Host) -> Check:
     return ok("stub headers", f"{count}, shipped with colotrace; the kernel's own are not needed")
 
 
-INSTALLATION_CHECKS: tuple[Callable[[Host], Check], ...] = (bcc, stub_headers)
+def ring_buffer(_host: Host) -> Check:
+    """Whether libbpf, which bcc is built on, can be loaded."""
+    try:
+        libbpf()
+    except EnvironmentFault as error:
+        return of_error("libbpf", error, "reading the kernel program's records")
+    return ok("libbpf", "there")
+
+
+INSTALLATION_CHECKS: tuple[Callable[[Host], Check], ...] = (bcc, ring_buffer, stub_headers)

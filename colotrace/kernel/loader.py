@@ -17,6 +17,8 @@ from colotrace.kernel.object import KernelObject, MapDefinition
 
 _MAP_CREATE, _MAP_LOOKUP, _MAP_UPDATE, _PROG_LOAD = 0, 1, 2, 5
 _PROG_TYPE_KPROBE = 2
+_LOAD_TRIES = 5
+"""As many as libbpf's."""
 _LOG_BYTES = 1 << 16
 """Room for the end of what the verifier says; Linux 6.4 on leaves the beginning out if that is too little."""
 
@@ -167,6 +169,13 @@ def _load(kernel_object: KernelObject, function: str, map_fds: list[int]) -> int
         attach_type=BPF_TRACE_UPROBE_MULTI,
         map_fds=ct.addressof(fds),
     )
+    for _ in range(_LOAD_TRIES):
+        try:
+            return bpf(_PROG_LOAD, attr)
+        except BlockingIOError:  # EAGAIN: the verifier gives way to a signal
+            continue
+        except OSError:
+            break
     try:
         return bpf(_PROG_LOAD, attr)
     except OSError as error:

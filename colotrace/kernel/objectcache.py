@@ -20,13 +20,16 @@ _MOST_OBJECTS = 8
 _DRIVERS = ("compiler.py", "object.py")
 
 
-def kernel_object(defines: Sequence[str] = ()) -> KernelObject:
-    """The kernel program: the one that was kept, else compiled now. Raises what compile_object() does."""
+def kernel_object(defines: Sequence[str] = (), *, fresh: bool = False) -> KernelObject:
+    """The kernel program: the one that was kept, else (or if it must be `fresh`) compiled now.
+
+    Raises what compile_object() does.
+    """
     made_of = _made_of(defines)
     name = f"{made_of[:32]}.json"
     with cache_directory("objects") as directory:
         data = read_file(directory, name, _MOST_BYTES) if directory is not None else None
-    kept = KernelObject.from_json(data, made_of) if data else None
+    kept = KernelObject.from_json(data, made_of) if data and not fresh else None
     return kept or _keep(name, made_of, compile_object(defines))
 
 

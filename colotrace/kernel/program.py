@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import ctypes as ct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from colotrace.errors import EnvironmentFault
 from colotrace.kernel.compiler import FUNCTION, load_fault
 from colotrace.kernel.layout import PROBES_ARMED, PROBES_LOST, PROBES_NOT_ALL, Target, Totals, TotalsKey
 from colotrace.kernel.link import UprobeMultiLink
 from colotrace.kernel.loader import Loaded, LoadError
+from colotrace.kernel.object import KernelObject
 from colotrace.kernel.objectcache import kernel_object
 from colotrace.kernel.ring import RingBuffer
 from colotrace.phases import Role
@@ -47,19 +48,21 @@ class Program:
         self._ring_bytes, self._hurries = ring_bytes, False
         with contextlib.ExitStack() as undo:
             try:
-                self._loaded = Loaded(compiled, FUNCTION, sizes)
+                self._loaded = _load(compiled, defines, sizes)
             except LoadError as error:
                 raise load_fault(str(error), error.said) from error
             undo.callback(self._loaded.close)
             self._maps = self._loaded.maps
             self._ring = RingBuffer(self._maps["events"].fd, self._take)
+            undo.callback(self._ring.close)
+            self.memory_bytes = sum(one.memory_bytes() for one in self._maps.values())
+            """The kernel memory of the program's maps, the ring buffer among them, as the kernel states it."""
             undo.pop_all()
-        self.memory_bytes = sum(one.memory_bytes() for one in self._maps.values())
-        """The kernel memory of the program's maps, the ring buffer among them, as the kernel states it."""
 
     def _take(self, message: bytes) -> bool:
         """Keeps a message; ends the batch when it is full, for otherwise it would go on for as long as more come."""
-        self._messages.append(message)
+        if not self._messages or self._messages[-1] is not message:
+            self._messages.append(message)
         return len(self._messages) < BATCH
 
     def set_target(self, index: int, target: Target) -> None:
@@ -92,8 +95,10 @@ class Program:
         """Removes a target's probes; totals and unread messages stay. Safe to call twice."""
         link = self._links.pop(index, None)
         if link:
-            self._set_probes(index, PROBES_NOT_ALL)
-            link.close()
+            try:
+                self._set_probes(index, PROBES_NOT_ALL)
+            finally:
+                link.close()
 
     def poll(self, timeout_ms: int) -> list[bytes]:
         """The messages that have arrived after `timeout_ms`; sooner only where COLO begins or ends.
@@ -103,7 +108,7 @@ class Program:
         """
         self._ring.poll(0 if self._hurries else timeout_ms)
         messages = self.drain()
-        self._hurries = len(messages) * RECORD_ROOM > self._ring_bytes // 8
+        self._hurries = len(messages) >= min(BATCH, self._ring_bytes // 8 // RECORD_ROOM)
         return messages
 
     def drain(self) -> list[bytes]:
@@ -145,3 +150,14 @@ class Program:
 
     def __exit__(self, *_exception: object) -> None:
         self.close()
+
+
+def _load(compiled: KernelObject, defines: Sequence[str], sizes: Mapping[str, int]) -> Loaded:
+    """Loads it; what was kept and is refused is compiled anew, once."""
+    try:
+        return Loaded(compiled, FUNCTION, sizes)
+    except LoadError:
+        again = kernel_object(defines, fresh=True)
+        if again == compiled:
+            raise
+        return Loaded(again, FUNCTION, sizes)

@@ -33,14 +33,17 @@ def libbpf() -> ct.CDLL:
 
 
 class RingBuffer:
-    """The reader of a ring buffer map. `take` gets each message, and ends a round by answering False.
+    """The reader of a ring buffer map. `take` gets each message, and ends a round by answering False. It may get one
+    twice in a row, the same object, if a signal's handler raised meanwhile; poll() and consume() raise that again.
 
     It is mapped into memory here and now: reading it later takes no privileges.
     """
 
     def __init__(self, map_fd: int, take: Callable[[bytes], bool]) -> None:
         self._library = libbpf()
-        self._callback = _CALLBACK(lambda _context, data, size: 0 if take(ct.string_at(data, size)) else -1)
+        self._take = take
+        self._raised: BaseException | None = None
+        self._callback = _CALLBACK(self._called)
         self._reader = self._library.ring_buffer__new(map_fd, self._callback, None, None)
         if not self._reader:
             code = ct.get_errno()
@@ -50,11 +53,29 @@ class RingBuffer:
         """Waits for a message that wakes, and takes what is there then; a signal ends the waiting."""
         if self._reader:
             self._library.ring_buffer__poll(self._reader, timeout_ms)
+            self._raise()
 
     def consume(self) -> None:
         """Takes what is there."""
         if self._reader:
             self._library.ring_buffer__consume(self._reader)
+            self._raise()
+
+    def _called(self, _context: object, data: int, size: int) -> int:
+        message = None
+        try:
+            message = ct.string_at(data, size)
+            more = self._take(message)
+        except BaseException as error:  # a signal's handler has raised, which ctypes would only print
+            self._raised = error
+            self._take(ct.string_at(data, size) if message is None else message)
+            more = False
+        return 0 if more else -1
+
+    def _raise(self) -> None:
+        error, self._raised = self._raised, None
+        if error is not None:
+            raise error
 
     def close(self) -> None:
         """Unmaps it; safe to call twice."""

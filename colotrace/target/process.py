@@ -125,10 +125,13 @@ class Process:
         return fd
 
     def is_same(self) -> bool:
-        """Whether the pid still stands for the program it stood for when this object was made."""
+        """Whether the pid still stands for the program it stood for when this object was made.
+
+        Raises PermissionsError where that may not be looked at.
+        """
         try:
             return self._identity() == self.identity
-        except (TargetError, PermissionsError):
+        except TargetError:
             return False
 
     def command_line(self) -> list[str]:

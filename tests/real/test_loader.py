@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -15,14 +16,19 @@ from colo_target.target import ColoTarget
 from support import colotrace as colotrace_cli
 from support import colotrace_running, json_lines, wait_for
 
-from colotrace.errors import EnvironmentFault
-from colotrace.kernel import objectcache, ring
+import colotrace as library
+from colotrace import session
+from colotrace.errors import EnvironmentFault, PlanError
+from colotrace.kernel import loader, objectcache, ring
 from colotrace.kernel.compiler import FUNCTION, MAPS, compile_object
 from colotrace.kernel.layout import STRUCTS
 from colotrace.kernel.loader import Loaded, LoadError, Map
 from colotrace.kernel.object import KernelObject
 from colotrace.kernel.objectcache import kernel_object
 from colotrace.kernel.program import Program
+from colotrace.resolve.resolver import resolve
+from colotrace.target.process import Process
+from colotrace.target.sites import SiteState, site_states
 
 _ATTACH = """
 import colotrace, json, os, sys
@@ -103,7 +109,7 @@ def test_what_clang_says() -> None:
 
 def test_what_the_verifier_says(compiled: KernelObject, monkeypatch: pytest.MonkeyPatch) -> None:
     damaged = replace(compiled, code=bytes.fromhex("9500000000000000"))  # ends without a result
-    monkeypatch.setattr("colotrace.kernel.program.kernel_object", lambda _defines: damaged)
+    monkeypatch.setattr("colotrace.kernel.program.kernel_object", lambda _defines, fresh=False: damaged)
     before = len(os.listdir("/proc/self/fd"))
     with pytest.raises(EnvironmentFault, match="program on_boundary: Permission denied, errno 13") as caught:
         Program()
@@ -134,7 +140,8 @@ def test_keys_and_values_of_another_size(compiled: KernelObject) -> None:
 
 def test_structs_that_differ(compiled: KernelObject, monkeypatch: pytest.MonkeyPatch) -> None:
     maps = tuple(replace(one, value_size=one.value_size + (one.name == "totals") * 8) for one in compiled.maps)
-    monkeypatch.setattr("colotrace.kernel.program.kernel_object", lambda _defines: replace(compiled, maps=maps))
+    other = replace(compiled, maps=maps)
+    monkeypatch.setattr("colotrace.kernel.program.kernel_object", lambda _defines, fresh=False: other)
     with pytest.raises(EnvironmentFault, match="struct of totals differs"):
         Program()
 
@@ -183,3 +190,60 @@ def test_killed_while_it_compiles(cache: Path) -> None:
             (child,) = wait_for("compiling", lambda: compilers(run.pid))
             run.kill()
         wait_for("the child's end", lambda: not Path(f"/proc/{child}").exists())
+
+
+def test_a_signal_during_the_load_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The verifier gives way to a pending signal with EAGAIN."""
+    real, tries = loader.bpf, []
+
+    def interrupted(command: int, attr: object) -> int:
+        if command == loader._PROG_LOAD:
+            tries.append(command)
+            if len(tries) <= 3:
+                raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        return real(command, attr)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(loader, "bpf", interrupted)
+    with Program():
+        assert len(tries) == 4
+
+
+def test_a_debugger_that_comes_while_the_program_is_made_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the checks and the arming lies the compiler: seconds, the first time."""
+    with ColoTarget("primary", 100) as target:
+        debuggers = []
+
+        class Late(Program):
+            def __init__(self, *arguments: object, **options: object) -> None:
+                super().__init__(*arguments, **options)  # type: ignore[arg-type]
+                command = ["gdb", "-nx", "-q", "-p", str(target.pid)]
+                debuggers.append(
+                    subprocess.Popen(
+                        command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+                    )
+                )
+                wait_for("the debugger", lambda: Process(target.pid).tracer())
+
+        monkeypatch.setattr(session, "Program", Late)
+        try:
+            with pytest.raises(PlanError, match="traced by process"):
+                library.attach(target.pid)
+        finally:
+            for debugger in debuggers:
+                debugger.kill()
+                debugger.communicate()
+        process = Process(target.pid)
+        plan = resolve(process.exe)
+        bias = process.load_bias([(plan.code_address, plan.code_offset)])
+        assert set(site_states(process, bias, plan.probes).values()) == {SiteState.CLEAN}
+
+
+def test_what_was_kept_and_the_kernel_refuses_is_compiled_anew(
+    compiled: KernelObject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    damaged = replace(compiled, code=bytes.fromhex("9500000000000000"))
+    monkeypatch.setattr(
+        "colotrace.kernel.program.kernel_object", lambda _defines, fresh=False: compiled if fresh else damaged
+    )
+    with Program() as program:
+        assert program.memory_bytes > 1 << 20

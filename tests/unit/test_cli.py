@@ -59,7 +59,7 @@ def test_help_names_all_commands_and_exit_codes() -> None:
         assert f"\n  {name} " in output
     assert "Examples:" in output and "Exit codes:" in output
     codes = [line.split()[0] for line in output.partition("Exit codes:")[2].strip().splitlines()]
-    assert codes == [*"0123456789", "10", "11", "70"]
+    assert codes == [*"0123456789", "10", "11", "70", "130"]
 
 
 def test_version() -> None:
@@ -203,3 +203,14 @@ def test_starting_is_light(module: str) -> None:
 def test_a_dry_run_has_no_use_for_files_and_sockets(tmp_path: Path, option: str) -> None:
     result = run("attach", "--dry-run", option, str(tmp_path / "x"))
     assert result.exit_code == 2 and "arms nothing" in result.output and not (tmp_path / "x").exists()
+
+
+def test_ctrl_c_before_a_run_is_no_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """1 would mean findings."""
+
+    def interrupt(*_arguments: object, **_options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("colotrace.cli.inspect.resolve", interrupt)
+    result = run("inspect", file(tmp_path, PROGRAM))
+    assert result.exit_code == 130 and "interrupted" in result.output
