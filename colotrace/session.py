@@ -100,7 +100,8 @@ class Session:
         over = [target for target in self.targets if self._stopped or not target.alive]
         self._receive(self._program.poll(timeout_ms) if waits else self._program.drain())
         for target in over:  # what it said last has now been heard
-            failover = target.watch.close(PROCESS_ENDED if target.has_ended() else RUN_ENDED)
+            lost_events = self._program.target(target.index).lost_events > 0
+            failover = target.watch.close(PROCESS_ENDED if target.has_ended() else RUN_ENDED, lost_events)
             if failover:
                 self._backlog.append(failover)
         if not self.ended:

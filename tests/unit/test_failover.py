@@ -15,14 +15,18 @@ from colotrace.failover import (
     DEAF,
     IN_PART,
     LOST,
+    MAY_BE_LOST,
     NEVER_GOOD,
+    NO_LOADED,
+    NO_REASON,
+    NO_VM_START,
     NONE_UNDER_WAY,
     NOT_ASKED,
     PROCESS_ENDED,
     FailoverWatch,
     with_status,
 )
-from colotrace.phases import Mark, Role
+from colotrace.phases import MARKS, Mark, Role
 
 MS = 1_000_000
 AFTER = {"last_good", "last_good_ns", "exit_after_ns", "takeover_after_ns"}
@@ -108,6 +112,32 @@ def test_relaunch_is_a_loaded_state_that_was_not_confirmed(
 
 
 @pytest.mark.parametrize(
+    ("unprobed", "passed", "relaunched", "reason"),
+    [
+        (Mark.VMSTATE_LOADED, (Mark.VM_STOP, Mark.VM_START), None, NO_LOADED),
+        (Mark.VMSTATE_LOADED, (Mark.VM_STOP,), False, None),
+        (Mark.VM_START, (Mark.VM_STOP,), None, NO_VM_START),
+        (Mark.VM_START, (Mark.VM_STOP, Mark.VMSTATE_LOADED), False, None),
+    ],
+)
+def test_relaunch_is_unknown_where_its_probes_are_missing(
+    unprobed: Mark, passed: tuple[Mark, ...], relaunched: bool | None, reason: str | None
+) -> None:
+    secondary = Role.SECONDARY
+    (failover,) = watched(
+        checkpoint(1, role=secondary), died(2, "load", secondary, passed), leaving(250, 2, role=secondary),
+        takeover(300, 250, secondary), secondary_marks=set(MARKS) - {unprobed},
+    ).failovers  # fmt: skip
+    assert failover.relaunched is relaunched and failover.missing.get("relaunched") == reason
+    assert failover.died_in == "load" and "RELAUNCH" not in failover_line(failover)
+
+
+def test_a_primary_relaunches_nothing_whatever_the_secondary_probes() -> None:
+    (failover,) = watched(died(1, "load"), leaving(150, 1), takeover(160, 150), secondary_marks=()).failovers
+    assert failover.relaunched is False and "relaunched" not in failover.missing
+
+
+@pytest.mark.parametrize(
     ("events", "reason"),
     [
         ([leaving(50, 0)], NEVER_GOOD),
@@ -116,6 +146,8 @@ def test_relaunch_is_a_loaded_state_that_was_not_confirmed(
         ([checkpoint(1), died(3, "recv"), leaving(350, 3)], LOST),
         ([checkpoint(1), leaving(350, 3)], LOST),
         ([leaving(350, 3)], LOST),
+        ([InitDone(Role.PRIMARY, 7, 1, 2, None), died(2, "recv"), leaving(250, 2)], LOST),
+        ([died(2, "recv"), leaving(250, 2)], LOST),
     ],
 )
 def test_the_last_good_one_is_not_guessed(events: list[Event], reason: str) -> None:
@@ -126,6 +158,15 @@ def test_the_last_good_one_is_not_guessed(events: list[Event], reason: str) -> N
     if reason is LOST:
         assert failover.died_in is None and failover.missing["died_in"] == LOST
     assert failover.takeover_ns == 400 * MS
+
+
+@pytest.mark.parametrize(
+    "events", [[checkpoint(1), checkpoint(2, Outcome.INCOMPLETE)], [died(1, "recv"), checkpoint(2, Outcome.INCOMPLETE)]]
+)
+def test_what_was_seen_in_part_may_have_died(events: list[Event]) -> None:
+    failover = only(*events, leaving(250, 2), takeover(300, 250))
+    assert failover.died_in is None and failover.relaunched is None and failover.attempts == ()
+    assert failover.missing["died_in"] == failover.missing["relaunched"] == IN_PART
 
 
 def test_what_was_lost_before_a_good_one_does_not_matter() -> None:
@@ -147,6 +188,33 @@ def test_nobody_takes_over() -> None:
 def test_a_takeover_from_another_exit_is_not_this_ones() -> None:
     watch = watched(checkpoint(1), leaving(150, 1), takeover(170, 149))
     assert watch.failovers == []
+
+
+def test_a_takeover_may_come_before_its_exit() -> None:
+    """The kernel publishes the exit's time before its event, and the main thread may start the VM in between."""
+    events = (checkpoint(1), takeover(170, 150), leaving(150, 1))
+    watch = FailoverWatch()
+    *before, failover = [watch.add(event) for event in events]
+    assert before == [None, None] and failover and watch.failovers == [failover]
+    assert failover.takeover_ns == 170 * MS and failover.takeover_after_ns == 50 * MS
+    assert not {"takeover_ns", "takeover_after_ns"} & set(failover.missing) and watch.close(PROCESS_ENDED) is None
+
+
+def test_an_early_takeover_belongs_to_its_own_exit_only() -> None:
+    watch = FailoverWatch()
+    assert [watch.add(event) for event in (checkpoint(1), leaving(150, 1))] == [None, None]
+    first = watch.add(takeover(270, 250))
+    second = watch.add(leaving(250, 1))
+    assert first and first.takeover_ns is None and first.missing["takeover_ns"] == COLO_AGAIN
+    assert second and second.takeover_ns == 270 * MS and watch.failovers == [first, second]
+    assert watch.add(leaving(350, 1)) is None, "an old takeover is not this one's"
+
+
+def test_a_takeover_may_be_among_what_was_lost() -> None:
+    failover = watched(checkpoint(1), leaving(150, 1)).close(PROCESS_ENDED, lost_events=True)
+    assert failover and failover.missing["takeover_ns"] == failover.missing["takeover_after_ns"] == MAY_BE_LOST
+    deaf = watched(checkpoint(1), leaving(150, 1), hears_takeover=False).close(PROCESS_ENDED, lost_events=True)
+    assert deaf and deaf.missing["takeover_ns"] == DEAF
 
 
 def test_colo_again_is_a_new_stretch_with_running_numbers() -> None:
@@ -179,7 +247,8 @@ def test_colo_status() -> None:
     assert "reason error, query-colo-status: request" in failover_line(asked)
     silent = with_status(failover, None, "no answer")
     assert silent.status_reason is None and silent.missing["status_reason"] == "no answer"
-    assert with_status(failover, {"reason": 5}).missing["status_reason"] == NOT_ASKED
+    for status in ({}, {"reason": 5}):
+        assert with_status(failover, status).missing["status_reason"] == NO_REASON
 
 
 def test_a_line_of_its_own() -> None:
