@@ -48,7 +48,9 @@ class AttachedTarget:
     silence: Silence = field(default_factory=Silence)
 
     def __post_init__(self) -> None:
-        self.watch = FailoverWatch(any(probe.boundary.effects & Effect.TAKEOVER for probe in self.probes))
+        hears_takeover = any(probe.boundary.effects & Effect.TAKEOVER for probe in self.probes)
+        secondary = self.plan.roles[Role.SECONDARY].probes
+        self.watch = FailoverWatch(hears_takeover, {probe.boundary.mark for probe in secondary if probe.boundary.mark})
         """Its failovers, from its events."""
 
     @property

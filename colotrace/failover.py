@@ -114,7 +114,7 @@ class FailoverWatch:
         self._stretches: dict[Role, _Stretch] = {}
         self._pending: Failover | None = None
         self._takeover: Takeover | None = None
-        """The last one; it may come before its ColoExit, if the COLO thread is preempted as the main thread takes over."""
+        """The last one. It may come before its ColoExit, if the COLO thread is preempted while another takes over."""
 
     def add(self, event: Event) -> Failover | None:
         """The failover that this event completes, if it does."""
