@@ -64,7 +64,7 @@ class _Stretch:
             good = None
             reason = unseen or NEVER_GOOD
             missing |= dict.fromkeys(("last_good", "last_good_ns", "exit_after_ns", "takeover_after_ns"), reason)
-        first = None if lost or not self.attempts else self.attempts[0]
+        first = None if unseen or not self.attempts else self.attempts[0]
         relaunched: bool | None = None
         if first is None:
             missing |= dict.fromkeys(("died_in", "relaunched"), unseen or NONE_UNDER_WAY)

@@ -169,6 +169,13 @@ def test_what_was_seen_in_part_may_have_died(events: list[Event]) -> None:
     assert failover.missing["died_in"] == failover.missing["relaunched"] == IN_PART
 
 
+def test_a_later_attempt_is_not_taken_for_the_first() -> None:
+    events = [checkpoint(1), checkpoint(2, Outcome.INCOMPLETE), died(3, "stat")]
+    failover = only(*events, leaving(350, 3), takeover(400, 350))
+    assert failover.died_in is None and failover.missing["died_in"] == IN_PART
+    assert [attempt.sequence for attempt in failover.attempts] == [3]
+
+
 def test_what_was_lost_before_a_good_one_does_not_matter() -> None:
     failover = only(checkpoint(1), died(3, "recv"), checkpoint(6), leaving(640, 6), takeover(700, 640))
     assert failover.last_good == 6 and failover.attempts == ()
