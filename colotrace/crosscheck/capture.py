@@ -7,8 +7,10 @@ screen, a cut-off end. Or lines of JSON that hold such text under `raw`, with `v
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import NoReturn
 
 from colotrace.crosscheck.fields import FIELDS
 from colotrace.crosscheck.reading import Reading, parse_reading
@@ -77,7 +79,7 @@ def _answers(text: str, label: str) -> list[Capture]:
 
 def _objects(text: str) -> tuple[list[dict[str, object]], tuple[str, ...]]:
     """The JSON objects of a text, and what lies between them."""
-    decoder = json.JSONDecoder(parse_constant=_refuse)
+    decoder = json.JSONDecoder(parse_float=_finite, parse_constant=_refuse)
     objects: list[dict[str, object]] = []
     garbage: list[str] = []
     at = kept = spent = 0
@@ -110,12 +112,20 @@ def _count_vcpus(value: object) -> int:
 
 def _load(line: str) -> object:
     try:
-        return json.loads(line, parse_constant=_refuse)
+        return json.loads(line, parse_float=_finite, parse_constant=_refuse)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
 
 
-def _refuse(word: str) -> object:
+def _finite(digits: str) -> float:
+    """A number such as 1e999 would become infinite, which no JSON can say again."""
+    number = float(digits)
+    if not math.isfinite(number):
+        _refuse(digits)
+    return number
+
+
+def _refuse(word: str) -> NoReturn:
     raise ValueError(f"{word} is no JSON")
 
 

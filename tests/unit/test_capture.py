@@ -82,6 +82,15 @@ def test_what_holds_no_answer(text: str) -> None:
     assert captures(text, "f") == []
 
 
+def test_a_number_beyond_all_floats_is_no_json() -> None:
+    """Found by scripts/fuzz capture: it would be infinity, and audit --json would say Infinity."""
+    line = json.dumps({"vcpus": 1, "memory_gib": 4, "raw": RETURN})
+    for text in (line.replace("4,", "1e999,"), RETURN.replace("{", '{"x": -1e999, ', 1)):
+        assert "1e999" in text
+        for one in captures(text, "f"):
+            json.dumps(one.about, allow_nan=False)
+
+
 @pytest.mark.parametrize(
     "text",
     [
