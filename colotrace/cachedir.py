@@ -78,6 +78,23 @@ def new_file(directory: int, name: str) -> Iterator[int]:
         os.close(file)
 
 
+def kept(kind: str, name: str, most: int) -> bytes | None:
+    """The first `most` bytes of what keep() has kept under that name, if it is there and can be trusted."""
+    with cache_directory(kind) as directory:
+        return read_file(directory, name, most) if directory is not None else None
+
+
+def keep(kind: str, name: str, data: bytes, most_files: int) -> None:
+    """Keeps data under a name that ends with .json, and the latest `most_files` of a kind; nothing where that fails."""
+    with cache_directory(kind) as directory:
+        if directory is None:
+            return
+        with contextlib.suppress(OSError):  # full, or not writable
+            with new_file(directory, name) as file, os.fdopen(os.dup(file), "wb") as out:
+                out.write(data)
+            forget_old(directory, ".json", most_files)
+
+
 def forget_old(directory: int, suffix: str, most: int) -> None:
     """Leaves the `most` files with this suffix that were made last. Raises OSError."""
     names = [name for name in os.listdir(directory) if name.endswith(suffix)]

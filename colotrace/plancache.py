@@ -18,7 +18,7 @@ from pathlib import Path
 
 from colotrace.binary.debugfiles import candidates
 from colotrace.binary.image import Image
-from colotrace.cachedir import cache_directory, forget_old, new_file, read_file
+from colotrace.cachedir import keep, kept
 from colotrace.phases import BOUNDARIES, ROLE_PHASES, TAKEOVER, Role
 from colotrace.plain import from_plain, to_plain
 from colotrace.resolve.nameoptions import ONLY_THIS_HOST, NameOptions
@@ -78,17 +78,16 @@ def _file_name(facts: dict[str, object]) -> str:
 
 def _kept(image: Image, facts: dict[str, object]) -> ProbePlan | None:
     """The plan kept for these facts, proven again; None if there is none, or anything is wrong with it."""
-    with cache_directory("plans") as directory:
-        data = read_file(directory, _file_name(facts), _MOST_BYTES) if directory is not None else None
+    data = kept("plans", _file_name(facts), _MOST_BYTES)
     if data is None:
         return None
     try:
-        kept = json.loads(data)
-        if type(kept) is not dict or kept.keys() != {"facts", "plan", "plan_sha256"} or kept["facts"] != facts:
+        found = json.loads(data)
+        if type(found) is not dict or found.keys() != {"facts", "plan", "plan_sha256"} or found["facts"] != facts:
             return None
-        if kept["plan_sha256"] != _digest(kept["plan"]):
+        if found["plan_sha256"] != _digest(found["plan"]):
             return None
-        plan = from_plain(ProbePlan, {**kept["plan"], "path": image.path})
+        plan = from_plain(ProbePlan, {**found["plan"], "path": image.path})
     except (ValueError, TypeError, KeyError, RecursionError):
         return None
     return plan if _is_proven(image, plan) else None
@@ -122,16 +121,8 @@ def _keep(facts: dict[str, object], plan: ProbePlan) -> None:
     """Keeps a plan, if there is a place to keep it in."""
     plain = to_plain(plan) | {"path": ""}
     text = json.dumps({"facts": facts, "plan": plain, "plan_sha256": _digest(plain)}).encode()
-    if len(text) > _MOST_BYTES:
-        return
-    with cache_directory("plans") as directory:
-        if directory is not None:
-            try:
-                with new_file(directory, _file_name(facts)) as file:
-                    os.write(file, text)
-                forget_old(directory, ".json", _MOST_PLANS)  # binaries come and go with their packages
-            except OSError:  # full, or not writable: then it is resolved again next time
-                return
+    if len(text) <= _MOST_BYTES:
+        keep("plans", _file_name(facts), text, _MOST_PLANS)  # binaries come and go with their packages
 
 
 def _digest(plain: object) -> str:

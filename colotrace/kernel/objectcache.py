@@ -11,7 +11,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from colotrace.cachedir import cache_directory, forget_old, new_file, read_file
+from colotrace.cachedir import keep, kept
 from colotrace.kernel.compiler import bpf_directory, compile_object, find_bcc
 from colotrace.kernel.object import KernelObject
 
@@ -27,10 +27,12 @@ def kernel_object(defines: Sequence[str] = (), *, fresh: bool = False) -> Kernel
     """
     made_of = _made_of(defines)
     name = f"{made_of[:32]}.json"
-    with cache_directory("objects") as directory:
-        data = read_file(directory, name, _MOST_BYTES) if directory is not None else None
-    kept = KernelObject.from_json(data, made_of) if data and not fresh else None
-    return kept or _keep(name, made_of, compile_object(defines))
+    data = None if fresh else kept("objects", name, _MOST_BYTES)
+    found = KernelObject.from_json(data, made_of) if data else None
+    if found is None:
+        found = compile_object(defines)
+        keep("objects", name, found.to_json(made_of), _MOST_OBJECTS)
+    return found
 
 
 def _made_of(defines: Sequence[str]) -> str:
@@ -46,16 +48,3 @@ def _made_of(defines: Sequence[str]) -> str:
     for what, data in parts:
         digest.update(f"{what}\0{len(data)}\0".encode() + data)
     return digest.hexdigest()
-
-
-def _keep(name: str, made_of: str, new: KernelObject) -> KernelObject:
-    """Keeps an object, if there is a place to keep it in."""
-    with cache_directory("objects") as directory:
-        if directory is not None:
-            try:
-                with new_file(directory, name) as file:
-                    os.write(file, new.to_json(made_of))
-                forget_old(directory, ".json", _MOST_OBJECTS)
-            except OSError:  # full, or not writable: then it is compiled again next time
-                return new
-    return new
