@@ -5,6 +5,7 @@ Nothing here needs the kernel program; what is not proven is refused (colotrace.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 from dataclasses import dataclass, field
@@ -84,10 +85,11 @@ def prepare(index: int, pid: int, plans: Plans, names: NameOptions = ONLY_THIS_H
     """
     process = Process(pid)
     preflight.check_target(process)
-    pidfd = process.open_pidfd()
-    exe_fd = -1
-    try:
+    with contextlib.ExitStack() as undo:
+        pidfd = process.open_pidfd()
+        undo.callback(os.close, pidfd)
         exe_fd = process.open_exe()
+        undo.callback(os.close, exe_fd)
         file = (process.identity.device, process.identity.inode)
         plan = plans.get(file)
         if plan is None:
@@ -98,14 +100,8 @@ def prepare(index: int, pid: int, plans: Plans, names: NameOptions = ONLY_THIS_H
         target = AttachedTarget(index, process, plan, bias, exe_fd, pidfd, vm_name(process.command_line()))
         refusals.check_build_id(process, plan, bias)
         shared = refusals.check_sites(process, plan, bias)
-    except BaseException:
-        for fd in (pidfd, exe_fd):
-            if fd >= 0:
-                os.close(fd)
-        raise
-    if shared:
-        target.notes.append(shared)
-    target.notes += _limits(target)
+        target.notes += [*([shared] if shared else []), *_limits(target)]
+        undo.pop_all()
     return target
 
 

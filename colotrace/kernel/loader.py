@@ -169,17 +169,14 @@ def _load(kernel_object: KernelObject, function: str, map_fds: list[int]) -> int
         attach_type=BPF_TRACE_UPROBE_MULTI,
         map_fds=ct.addressof(fds),
     )
-    for _ in range(_LOAD_TRIES):
+    left = _LOAD_TRIES
+    while True:
+        left -= 1
         try:
             return bpf(_PROG_LOAD, attr)
-        except BlockingIOError:  # EAGAIN: the verifier gives way to a signal
-            continue
-        except OSError:
-            break
-    try:
-        return bpf(_PROG_LOAD, attr)
-    except OSError as error:
-        raise LoadError(f"program {function}", error, _verdict(attr)) from error
+        except OSError as error:
+            if error.errno != errno.EAGAIN or not left:  # EAGAIN: the verifier gives way to a signal
+                raise LoadError(f"program {function}", error, _verdict(attr)) from error
 
 
 def _verdict(attr: _ProgramLoad) -> str:
