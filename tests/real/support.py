@@ -17,8 +17,10 @@ from pathlib import Path
 from typing import IO, Any, TypeVar
 
 from colotrace.kernel.consumers import uprobe_consumers
+from colotrace.target.process import Process
 
 DEADLINE_S = 60.0
+PTRACE_SEIZE = 0x4206
 ON_A_SOCKET = {"44", "45", "46", "47"}
 """sendto, recvfrom, sendmsg and recvmsg on x86-64."""
 T = TypeVar("T")
@@ -158,6 +160,19 @@ class QmpWitness:
 def checkpoints_done(pid_qmp: Any) -> int:
     """RESUME events that the lab's own monitor of a VM has counted."""
     return int(pid_qmp.monitor.count("RESUME"))
+
+
+@contextlib.contextmanager
+def traced(process: Process) -> Iterator[int]:
+    """A process under a debugger, whose pid it yields; that has gone at the end."""
+    seize = f"ctypes.CDLL(None).ptrace({PTRACE_SEIZE}, {process.pid}, 0, 0)"
+    code = f"import ctypes, time; assert {seize} == 0; time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", code]) as debugger:
+        try:
+            wait_for("the debugger", lambda: process.status()["TracerPid"] != "0" or None)
+            yield debugger.pid
+        finally:
+            debugger.kill()
 
 
 def in_transaction(pid: int) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from colo_lab.pair import ColoPair
-from support import colotrace, json_lines, wait_for
+from support import colotrace, json_lines, traced, wait_for
 
 from colotrace.kernel import cost, preflight, selftest
 from colotrace.kernel.program import Program
@@ -20,7 +20,6 @@ from colotrace.target.process import Process
 
 CAPABILITIES = {"bpf", "perfmon", "sys_ptrace"}
 EXACT = SelfTest(0, MAIN_CALLS, THREAD_CALLS)
-PTRACE_SEIZE = 0x4206
 
 
 def lines_of(run: subprocess.CompletedProcess[str]) -> dict[str, dict[str, Any]]:
@@ -140,17 +139,11 @@ def test_a_process_in_a_container_that_is_no_qemu() -> None:
 def test_doctor_ends_as_attach_does(pair: ColoPair) -> None:
     """A process under a debugger, and one that has been patched in memory."""
     process = Process(pair.secondary.pid)
-    seize = f"ctypes.CDLL(None).ptrace({PTRACE_SEIZE}, {process.pid}, 0, 0)"
-    code = f"import ctypes, time; assert {seize} == 0; time.sleep(60)"
-    with subprocess.Popen([sys.executable, "-c", code]) as debugger:
-        try:
-            wait_for("the debugger", lambda: process.status()["TracerPid"] != "0" or None)
-            runs = [colotrace(name, "--pid", process.pid, "--json") for name in ("attach", "doctor")]
-        finally:
-            debugger.kill()
+    with traced(process) as debugger:
+        runs = [colotrace(name, "--pid", process.pid, "--json") for name in ("attach", "doctor")]
     lines = lines_of(runs[1])
     assert [run.returncode for run in runs] == [5, 5] and "debugger" in bad(lines)
-    assert f"traced by process {debugger.pid}" in lines["debugger"]["found"]
+    assert f"traced by process {debugger}" in lines["debugger"]["found"]
 
 
 def test_what_a_hit_costs_here() -> None:

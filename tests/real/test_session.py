@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from colo_lab.pair import ColoPair
-from support import wait_for
+from support import traced
 
 import colotrace
 from colotrace import Phase, Role
@@ -18,7 +16,6 @@ from colotrace.errors import PlanError
 from colotrace.kernel import preflight
 from colotrace.target.process import Process
 
-PTRACE_SEIZE = 0x4206
 SAME_NS = 5_000_000
 """Two tracers hear one boundary one after the other; the next checkpoint is 100 ms away."""
 
@@ -76,15 +73,8 @@ def test_without_the_links_pid_filter(pair: ColoPair, monkeypatch: pytest.Monkey
 def test_a_traced_process_is_refused(pair: ColoPair) -> None:
     """A debugger's breakpoints and our probes would overwrite each other: nothing is armed while one is there."""
     process = Process(pair.secondary.pid)
-    seize = f"ctypes.CDLL(None).ptrace({PTRACE_SEIZE}, {process.pid}, 0, 0)"
-    code = f"import ctypes, time; assert {seize} == 0; time.sleep(60)"
-    with subprocess.Popen([sys.executable, "-c", code]) as debugger:
-        try:
-            wait_for("the debugger", lambda: process.status()["TracerPid"] != "0" or None)
-            with pytest.raises(PlanError, match=f"traced by process {debugger.pid}"):
-                colotrace.attach(process.pid)
-        finally:
-            debugger.kill()
+    with traced(process) as debugger, pytest.raises(PlanError, match=f"traced by process {debugger}"):
+        colotrace.attach(process.pid)
     with colotrace.attach(process.pid) as session:
         assert take(session, 1)[0]
 
