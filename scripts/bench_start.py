@@ -21,8 +21,6 @@ from rivals.tools import COLOTRACE, TOOLS, environment
 
 import colotrace
 
-MEMORY_AIM = 1.25
-"""Against bcc compiling an empty program."""
 _EMPTY = """
 from bcc import BPF
 BPF(text=b"int nothing(void *context) { return 0; }").load_func(b"nothing", BPF.KPROBE)

@@ -24,10 +24,7 @@ from colotrace.kernel.cost import measure_probe_cost
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "real"))
 
-from support import QmpWitness
-
-HALF, FLOOR = 0.5, 1.2
-"""The aims: against what bpftrace costs for its four phases, and against an empty program on the same sites."""
+from support import QmpWitness, wait_for
 
 
 def installed() -> list[Tool]:
@@ -103,8 +100,7 @@ def on_pair(tools: list[Tool], rounds: int, checkpoints: int) -> Table:
 def observed(pair: ColoPair, checkpoints: int) -> Iterator[float]:
     """The primary's pauses as its QMP tells them, nanoseconds."""
     with QmpWitness(pair.primary.qmp_path) as witness:
-        while len(witness.times("RESUME")) <= checkpoints:
-            time.sleep(0.05)
+        wait_for(f"{checkpoints} checkpoints", lambda: len(witness.times("RESUME")) > checkpoints or None)
     events = [(name, when) for name, when in witness.events if name in ("STOP", "RESUME")]
     for (name, stopped), (_, resumed) in pairwise(events):
         if name == "STOP":

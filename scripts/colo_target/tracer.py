@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import pty
-import re
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 from pathlib import Path
+
+from colotrace.target.process import Process
 
 ARMING_S = 60.0
 
@@ -59,9 +60,7 @@ class Tracer:
 
     def memory_kib(self) -> int:
         """Its resident memory now."""
-        found = re.search(r"^VmRSS:\s+(\d+)", Path(f"/proc/{self.pid}/status").read_text(), re.MULTILINE)
-        assert found
-        return int(found[1])
+        return int(Process(self.pid).status()["VmRSS"].split()[0])
 
     def cpu_share(self, seconds: float) -> float:
         """Which part of one CPU it uses, over so many seconds from now."""

@@ -9,7 +9,6 @@ import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from colotrace.binary.image import Image
 from colotrace.binary.symbols import Symbols
@@ -52,13 +51,13 @@ class Start:
 
 
 @contextlib.contextmanager
-def running(tool: Tool, pid: int, more: tuple[str, ...] = ()) -> Iterator[Start]:
+def running(tool: Tool, pid: int) -> Iterator[Start]:
     """The tool on a process, armed; ended, with its probes gone, at the end. RuntimeError if it does not arm."""
     addresses = places(pid, tool.sites)
     began = time.monotonic()
     with open(os.devnull, "w") as nowhere:
         process = subprocess.Popen(
-            [*tool.command(pid, os.path.realpath(f"/proc/{pid}/exe")), *more],
+            tool.command(pid, os.path.realpath(f"/proc/{pid}/exe")),
             stdout=nowhere, stderr=subprocess.PIPE, env=environment(), text=True,
         )  # fmt: skip
     try:
@@ -86,7 +85,4 @@ def running(tool: Tool, pid: int, more: tuple[str, ...] = ()) -> Iterator[Start]
 
 def memory(pid: int, name: str) -> int:
     """A process's memory by a line of /proc/PID/status, in bytes."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith(f"{name}:"):
-            return int(line.split()[1]) * 1024
-    return 0
+    return int(Process(pid).status()[name].split()[0]) * 1024

@@ -28,6 +28,15 @@ def _places(bench: Bench) -> tuple[int, list[Probe]]:
     return target.bias, list(target.plan.roles[Role.PRIMARY].probes)
 
 
+def _goes_first(bench: Bench, other: subprocess.Popen[str]) -> None:
+    """The other tool ends while a tracer stays."""
+    with bench.tracer(bench.pair.primary) as tracer:
+        other.send_signal(signal.SIGINT)
+        other.wait(30)
+        bench.checkpoints(3)
+        tracer.end()
+
+
 def bpftrace(bench: Bench) -> str:
     """It comes first, stays while a tracer comes and goes, and goes while another one stays."""
     vm = bench.pair.primary
@@ -38,11 +47,7 @@ def bpftrace(bench: Bench) -> str:
         bench.checkpoints(5)
         with bench.tracer(vm) as tracer:
             tracer.end()
-        with bench.tracer(vm) as tracer:
-            other.send_signal(signal.SIGINT)
-            other.wait(30)
-            bench.checkpoints(3)
-            tracer.end()
+        _goes_first(bench, other)
     counted = [line for line in bench.said("bpftrace").splitlines() if "vm_stop_force_state" in line and "]:" in line]
     if not counted:
         raise Failed(f"bpftrace has counted nothing: {bench.said('bpftrace')[-300:]}")
@@ -71,11 +76,7 @@ def perf(bench: Bench) -> str:
             with bench.tracer(vm) as tracer:
                 tracer.wait_for("note", event="shared")
                 tracer.end()
-            with bench.tracer(vm) as tracer:
-                other.send_signal(signal.SIGINT)
-                other.wait(30)
-                bench.checkpoints(3)
-                tracer.end()
+            _goes_first(bench, other)
     finally:
         for name in made:
             _uprobe_event(f"-:{group}/{name}")
