@@ -9,9 +9,11 @@ export COLOTRACE_ROOT COLOTRACE_CACHE COLOTRACE_PYTHON
 
 # python3-bpfcc: bcc itself.  qemu-system-x86, binutils: the lab's two VMs and their firmware.  gcc: the layout test.
 # libcap2-bin: setcap.  clang, lld, gcc-aarch64-linux-gnu: other compilers' code for the resolver.  mmdebstrap: other
-# releases' QEMUs.  gdb, bpftrace, linux-perf: other tools at the same places (scripts/torture).
+# releases' QEMUs.  gdb, bpftrace, linux-perf: other tools at the same places (scripts/torture).  chromium, with its
+# driver and a font: draws pictures, and uses the report's page in tests.
 COLOTRACE_PACKAGES="python3-bpfcc python3-venv qemu-system-x86 binutils gcc libc6-dev libcap2-bin ca-certificates clang lld
-                    gcc-aarch64-linux-gnu mmdebstrap gdb bpftrace linux-perf"
+                    gcc-aarch64-linux-gnu mmdebstrap gdb bpftrace linux-perf
+                    chromium chromium-driver fonts-dejavu-core"
 
 colotrace_say() { printf 'colotrace: %s\n' "$*" >&2; }
 
