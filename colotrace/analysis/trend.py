@@ -49,12 +49,13 @@ class Drift:
     """A slope over time: Theil-Sen's, the median of the slopes between all pairs of bins' medians.
 
     In nanoseconds per hour, with the confidence interval that Kendall's tau gives (Sen 1968), widened for bins that
-    are correlated with their neighbours (Hamed and Rao 1998). `evidence` is whether the interval excludes 0.
+    are correlated with their neighbours (Hamed and Rao 1998). `evidence` is whether the interval excludes 0; its ends
+    are None where the bins hang together so much that they bound nothing.
     """
 
     per_hour_ns: float
-    low_ns: float
-    high_ns: float
+    low_ns: float | None
+    high_ns: float | None
     confidence: float
     evidence: bool
 
@@ -73,8 +74,8 @@ class Trend:
     """What changed over time. `of` is the row that bins' medians are of (`pause`, or `total` where no pause is known).
 
     `drift` and `step` are of that row, `drift_by_row` of every other; the latter's intervals are each so wide that all
-    of them hold together with CONFIDENCE (Bonferroni). `step` is None if there is no evidence for one, or if a steady drift fits
-    the bins better. `missing` gives the reason for a drift that is None.
+    of them hold together with CONFIDENCE (Bonferroni). `step` is None if there is no evidence for one (99 %), or if a
+    steady drift fits the bins better. `missing` gives the reason for a drift that is None.
     """
 
     of: str
@@ -143,12 +144,34 @@ def drift_of(when_ns: Floats, level_ns: Floats, confidence: float = CONFIDENCE) 
     slope = float(np.median(slopes))
     variance = n * (n - 1) * (2 * n + 5) / 18 * _inflation(level_ns - slope * when_ns)
     reach = NormalDist().inv_cdf((1 + confidence) / 2) * math.sqrt(variance)
-    low = slopes[max(0, math.floor((slopes.size - reach) / 2))]
-    high = slopes[min(slopes.size - 1, math.ceil((slopes.size + reach) / 2))]
-    low, high = (float(one) * HOUR_NS for one in (low, high))
     if reach >= slopes.size:  # not even the steepest slopes bound it
-        low, high = -math.inf, math.inf
+        return Drift(slope * HOUR_NS, None, None, confidence, False)
+    low = float(slopes[max(0, math.floor((slopes.size - reach) / 2))]) * HOUR_NS
+    high = float(slopes[min(slopes.size - 1, math.ceil((slopes.size + reach) / 2))]) * HOUR_NS
     return Drift(slope * HOUR_NS, low, high, confidence, low > 0 or high < 0)
+
+
+def step_of(when_ns: Integers, level_ns: Floats) -> Step | None:
+    """The change of level that Pettitt's test finds; None without evidence, or if a steady drift fits better."""
+    n = level_ns.size
+    if n < LEAST_BINS:
+        return None
+    ranks = np.argsort(np.argsort(level_ns, kind="stable")) + 1
+    _, groups, sizes = np.unique(level_ns, return_inverse=True, return_counts=True)
+    ranks = (np.bincount(groups, ranks) / sizes)[groups]  # equal levels share their mean rank
+    statistic = np.abs(2 * np.cumsum(ranks)[:-1] - np.arange(1, n) * (n + 1))
+    at = int(statistic.argmax()) + 1
+    before, after = level_ns[:at], level_ns[at:]
+    residuals = np.concatenate([before - np.median(before), after - np.median(after)])
+    chance = 2 * math.exp(-6 * float(statistic.max()) ** 2 / ((n**3 + n**2) * _inflation(residuals)))
+    if chance > 1 - STEP_CONFIDENCE:
+        return None
+    line = drift_of(when_ns.astype(np.float64) - float(when_ns[0]), level_ns)
+    if line is not None:
+        slanted = level_ns - line.per_hour_ns / HOUR_NS * (when_ns - when_ns[0])
+        if np.abs(slanted - np.median(slanted)).sum() <= np.abs(residuals).sum():
+            return None
+    return Step(int(when_ns[at]), int(np.median(before)), int(np.median(after)))
 
 
 def _inflation(residuals: Floats) -> float:
