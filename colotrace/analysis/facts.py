@@ -73,9 +73,8 @@ def problems_of(series: Series) -> tuple[str, ...]:
     open_runs = [str(run.path) for run in series.runs if not run.ended]
     if open_runs:
         shown = ", ".join(open_runs[:3]) + (f" and {len(open_runs) - 3:,} more" if len(open_runs) > 3 else "")
-        found.append(
-            f"{len(open_runs):,} of {len(series.runs):,} runs have no end: the tracer was killed, or still runs ({shown})"
-        )
+        part = f"{len(open_runs):,} of {len(series.runs):,} runs have no end"
+        found.append(f"{part}: the tracer was killed, or still runs ({shown})")
     if counts.completed == 0:
         found.append("no checkpoint was completed, so there are no times")
     quality = series.header.roles.get(series.role.value, {})
@@ -112,8 +111,6 @@ def differences(series: Sequence[Series]) -> tuple[str, ...]:
                 if mine.get(subject) != theirs.get(subject)
             ]
             if unlike:
-                found.append(
-                    f"{one.label} (QEMU {one.qemu_version}) and {other.label} (QEMU {other.qemu_version}) do not do the "
-                    f"same in the same phases: {', '.join(unlike)}"
-                )
+                names = " and ".join(f"{each.label} (QEMU {each.qemu_version})" for each in (one, other))
+                found.append(f"{names} do not do the same in the same phases: {', '.join(unlike)}")
     return tuple(found)

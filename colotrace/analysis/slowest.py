@@ -15,9 +15,9 @@ from colotrace.analysis.statistics import Integers
 class Slow:
     """One of the slowest: `row_index` among the series' completed checkpoints, and its whole record.
 
-    `phase` is the part of the total whose time exceeds its own median the most, `phase_ns` that time and `median_ns` the
-    median; None if no median is known or nothing exceeds it. `when_ns` is when it began, in wall-clock nanoseconds (None
-    if the recording does not tell).
+    `time_ns` is what it is slow by. `phase` is the part of the total whose time exceeds its own median the most,
+    `phase_ns` that time and `median_ns` the median; None if no median is known or nothing exceeds it. `when_ns` is when
+    it began, in wall-clock nanoseconds (None if the recording does not tell).
     """
 
     row_index: int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -62,7 +63,7 @@ class Timeline:
             values = values[self._order]
         self._means[name], self._medians[name] = means(values, edges), medians(values, edges)
         if name == self._of:
-            self._tails = [p99_and_max(values[a:b]) for a, b in zip(edges, edges[1:], strict=False)]
+            self._tails = [p99_and_max(values[a:b]) for a, b in pairwise(edges)]
 
     def trend(self) -> Trend:
         """Bins, drifts and the step of what was added."""

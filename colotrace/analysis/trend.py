@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from statistics import NormalDist
 
 import numpy as np
@@ -62,7 +63,7 @@ class Drift:
 
 @dataclass(frozen=True)
 class Step:
-    """One change of level (Pettitt 1979): the medians of the bins before and after `when_ns`, which is wall-clock time."""
+    """One change of level (Pettitt 1979): the median levels before and after `when_ns` (wall clock)."""
 
     when_ns: int
     before_ns: int
@@ -100,7 +101,7 @@ def edges_of(when_ns: Integers, most: int = MOST_BINS) -> list[int]:
     cuts = np.flatnonzero(gaps > span * _GAP) + 1 if n > LEAST_IN_BIN * 4 else np.empty(0, np.int64)
     starts = [0, *(int(cut) for cut in cuts), n]
     edges = [0]
-    for start, end in zip(starts, starts[1:], strict=False):
+    for start, end in pairwise(starts):
         count = end - start
         bins = max(1, min(count // LEAST_IN_BIN, round(most * count / n)))
         edges += [start + count * (i + 1) // bins for i in range(bins)]
@@ -110,7 +111,7 @@ def edges_of(when_ns: Integers, most: int = MOST_BINS) -> list[int]:
 def medians(values: Integers, edges: Sequence[int]) -> list[int | None]:
     """The median (nearest rank) of each bin; None for an empty one."""
     found: list[int | None] = []
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in pairwise(edges):
         part = values[start:end]
         found.append(int(np.partition(part, rank(part.size, 500))[rank(part.size, 500)]) if part.size else None)
     return found
@@ -120,7 +121,7 @@ def means(values: Integers, edges: Sequence[int]) -> list[int | None]:
     """The mean of each bin, to the nanosecond; None for an empty one."""
     return [
         round(float(values[start:end].mean())) if end > start else None
-        for start, end in zip(edges, edges[1:], strict=False)
+        for start, end in pairwise(edges)
     ]
 
 
