@@ -27,8 +27,8 @@ SCHEMA_VERSION = 1
 class Row:
     """A column of the recording: a phase, `other`, `total`, `pause`, `wait` (unit ns), or a size (bytes or pages).
 
-    `share` is its part of the total, for what is a part of it. `quality` is the plan's word: `exact`, `partial` (some of
-    it lies in neighbouring phases), or None where it says nothing. `missing` is why there are no values.
+    `share` is its part of the total, for what is a part of it. `quality` is the plan's word: `exact`, `partial` (some
+    of it lies in neighbouring phases), or None where it says nothing. `missing` is why there are no values.
     """
 
     name: str

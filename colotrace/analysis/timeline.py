@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from colotrace.analysis.statistics import Integers
 from colotrace.analysis.trend import (
+    COARSE_BINS,
     CONFIDENCE,
     LEAST_BINS,
     Bin,
@@ -45,6 +47,7 @@ class Timeline:
         self._means: dict[str, list[int | None]] = {}
         self._medians: dict[str, list[int | None]] = {}
         self._tails: list[tuple[int | None, int]] = []
+        self._coarse: tuple[Bin, ...] = ()
         if not self._n:
             missing["trend"] = series.missing("begin_ns") or NO_BEGIN
 
@@ -64,16 +67,19 @@ class Timeline:
         self._means[name], self._medians[name] = means(values, edges), medians(values, edges)
         if name == self._of:
             self._tails = [p99_and_max(values[a:b]) for a, b in pairwise(edges)]
+            if values.size == self._n:
+                self._coarse = self._bins(edges_of(self._begin, COARSE_BINS), values)
 
     def trend(self) -> Trend:
         """Bins, drifts and the step of what was added."""
         levels = self._medians.get(self._of)
         if not levels or not self._tails or None in levels:
             return Trend(self._of, (), None, None, missing={"drift": self._missing.get("trend", NO_BEGIN)})
+        clock = "CLOCK_MONOTONIC" if self.wall_offset_ns is None else "CLOCK_REALTIME"
         bins = tuple(self._bin(i) for i in range(len(self._edges) - 1))
         if len(bins) < LEAST_BINS:
             reason = f"a drift takes {LEAST_BINS} bins of 5 checkpoints; there are {len(bins)}"
-            return Trend(self._of, bins, None, None, missing={"drift": reason})
+            return Trend(self._of, bins, None, None, self._coarse, clock, missing={"drift": reason})
         others = [name for name in self._medians if name != self._of]
         each = 1 - (1 - CONFIDENCE) / max(1, len(others))
         by_row = {name: drift for name in others if (drift := self._drift(name, each))}
@@ -81,7 +87,7 @@ class Timeline:
         level = np.array(levels, np.float64)
         drift = self._drift(self._of, CONFIDENCE)
         missing = {} if drift else {"drift": "all bins are at one time"}
-        return Trend(self._of, bins, drift, step_of(starts, level), by_row, missing)
+        return Trend(self._of, bins, drift, step_of(starts, level), self._coarse, clock, by_row, missing)
 
     def _bin(self, i: int) -> Bin:
         start, end = self._edges[i], self._edges[i + 1]
@@ -99,6 +105,15 @@ class Timeline:
             {name: found[i] for name, found in self._means.items()},
             {name: found[i] for name, found in self._medians.items()},
         )
+
+    def _bins(self, edges: Sequence[int], values: Integers) -> tuple[Bin, ...]:
+        """Bins of a column without nulls, with nothing but that column."""
+        offset, found = self.wall_offset_ns or 0, []
+        for (start, end), median in zip(pairwise(edges), medians(values, edges), strict=True):
+            assert median is not None
+            first, last = int(self._begin[start]) + offset, int(self._begin[end - 1]) + offset
+            found.append(Bin(first, last, end - start, median, *p99_and_max(values[start:end])))
+        return tuple(found)
 
     def _drift(self, name: str, confidence: float) -> Drift | None:
         known = [(i, level) for i, level in enumerate(self._medians[name]) if level is not None]

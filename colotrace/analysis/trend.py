@@ -16,6 +16,7 @@ from colotrace.analysis.statistics import Integers, needed, rank
 Floats = npt.NDArray[np.float64]
 
 MOST_BINS = 120
+COARSE_BINS = 10
 LEAST_IN_BIN = 5
 """Checkpoints in a bin: fewer make its median an accident."""
 LEAST_BINS = 8
@@ -31,7 +32,7 @@ _GAP = 0.05
 class Bin:
     """Consecutive checkpoints: `begin_ns` and `end_ns` are when the first and the last of them began, `n` how many.
 
-    Times are wall-clock nanoseconds since 1970 (UTC). `median_ns`, `p99_ns` (None below 100 checkpoints) and `max_ns`
+    Times are by Trend.clock. `median_ns`, `p99_ns` (None below 100 checkpoints) and `max_ns`
     are of the pause (Trend.of). `mean_ns` has each row's mean, so that the parts of the total can be stacked.
     """
 
@@ -63,7 +64,7 @@ class Drift:
 
 @dataclass(frozen=True)
 class Step:
-    """One change of level (Pettitt 1979): the median levels before and after `when_ns` (wall clock)."""
+    """One change of level (Pettitt 1979): the median levels before and after `when_ns` (by Trend.clock)."""
 
     when_ns: int
     before_ns: int
@@ -74,6 +75,8 @@ class Step:
 class Trend:
     """What changed over time. `of` is the row that bins' medians are of (`pause`, or `total` where no pause is known).
 
+    `clock` is what moments are by: CLOCK_REALTIME, nanoseconds since 1970 (UTC), or CLOCK_MONOTONIC where the recording
+    does not tell how to turn one into the other. `bins` are for pictures, the few `coarse` ones for a table.
     `drift` and `step` are of that row, `drift_by_row` of every other; the latter's intervals are each so wide that all
     of them hold together with CONFIDENCE (Bonferroni). `step` is None if there is no evidence for one (99 %), or if a
     steady drift fits the bins better. `missing` gives the reason for a drift that is None.
@@ -83,6 +86,8 @@ class Trend:
     bins: tuple[Bin, ...]
     drift: Drift | None
     step: Step | None
+    coarse: tuple[Bin, ...] = ()
+    clock: str = "CLOCK_REALTIME"
     drift_by_row: Mapping[str, Drift] = field(default_factory=dict)
     missing: Mapping[str, str] = field(default_factory=dict)
 
