@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from statistics import NormalDist
 
 import numpy as np
@@ -15,6 +16,7 @@ from colotrace.analysis.statistics import Integers, needed, rank
 Floats = npt.NDArray[np.float64]
 
 MOST_BINS = 120
+COARSE_BINS = 10
 LEAST_IN_BIN = 5
 """Checkpoints in a bin: fewer make its median an accident."""
 LEAST_BINS = 8
@@ -30,7 +32,7 @@ _GAP = 0.05
 class Bin:
     """Consecutive checkpoints: `begin_ns` and `end_ns` are when the first and the last of them began, `n` how many.
 
-    Times are wall-clock nanoseconds since 1970 (UTC). `median_ns`, `p99_ns` (None below 100 checkpoints) and `max_ns`
+    Times are by Trend.clock. `median_ns`, `p99_ns` (None below 100 checkpoints) and `max_ns`
     are of the pause (Trend.of). `mean_ns` has each row's mean, so that the parts of the total can be stacked.
     """
 
@@ -49,19 +51,20 @@ class Drift:
     """A slope over time: Theil-Sen's, the median of the slopes between all pairs of bins' medians.
 
     In nanoseconds per hour, with the confidence interval that Kendall's tau gives (Sen 1968), widened for bins that
-    are correlated with their neighbours (Hamed and Rao 1998). `evidence` is whether the interval excludes 0.
+    are correlated with their neighbours (Hamed and Rao 1998). `evidence` is whether the interval excludes 0; its ends
+    are None where the bins hang together so much that they bound nothing.
     """
 
     per_hour_ns: float
-    low_ns: float
-    high_ns: float
+    low_ns: float | None
+    high_ns: float | None
     confidence: float
     evidence: bool
 
 
 @dataclass(frozen=True)
 class Step:
-    """One change of level (Pettitt 1979): the medians of the bins before and after `when_ns`, which is wall-clock time."""
+    """One change of level (Pettitt 1979): the median levels before and after `when_ns` (by Trend.clock)."""
 
     when_ns: int
     before_ns: int
@@ -72,15 +75,19 @@ class Step:
 class Trend:
     """What changed over time. `of` is the row that bins' medians are of (`pause`, or `total` where no pause is known).
 
+    `clock` is what moments are by: CLOCK_REALTIME, nanoseconds since 1970 (UTC), or CLOCK_MONOTONIC where the recording
+    does not tell how to turn one into the other. `bins` are for pictures, the few `coarse` ones for a table.
     `drift` and `step` are of that row, `drift_by_row` of every other; the latter's intervals are each so wide that all
-    of them hold together with CONFIDENCE (Bonferroni). `step` is None if there is no evidence for one, or if a steady drift fits
-    the bins better. `missing` gives the reason for a drift that is None.
+    of them hold together with CONFIDENCE (Bonferroni). `step` is None if there is no evidence for one (99 %), or if a
+    steady drift fits the bins better. `missing` gives the reason for a drift that is None.
     """
 
     of: str
     bins: tuple[Bin, ...]
     drift: Drift | None
     step: Step | None
+    coarse: tuple[Bin, ...] = ()
+    clock: str = "CLOCK_REALTIME"
     drift_by_row: Mapping[str, Drift] = field(default_factory=dict)
     missing: Mapping[str, str] = field(default_factory=dict)
 
@@ -99,7 +106,7 @@ def edges_of(when_ns: Integers, most: int = MOST_BINS) -> list[int]:
     cuts = np.flatnonzero(gaps > span * _GAP) + 1 if n > LEAST_IN_BIN * 4 else np.empty(0, np.int64)
     starts = [0, *(int(cut) for cut in cuts), n]
     edges = [0]
-    for start, end in zip(starts, starts[1:], strict=False):
+    for start, end in pairwise(starts):
         count = end - start
         bins = max(1, min(count // LEAST_IN_BIN, round(most * count / n)))
         edges += [start + count * (i + 1) // bins for i in range(bins)]
@@ -109,7 +116,7 @@ def edges_of(when_ns: Integers, most: int = MOST_BINS) -> list[int]:
 def medians(values: Integers, edges: Sequence[int]) -> list[int | None]:
     """The median (nearest rank) of each bin; None for an empty one."""
     found: list[int | None] = []
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in pairwise(edges):
         part = values[start:end]
         found.append(int(np.partition(part, rank(part.size, 500))[rank(part.size, 500)]) if part.size else None)
     return found
@@ -119,7 +126,7 @@ def means(values: Integers, edges: Sequence[int]) -> list[int | None]:
     """The mean of each bin, to the nanosecond; None for an empty one."""
     return [
         round(float(values[start:end].mean())) if end > start else None
-        for start, end in zip(edges, edges[1:], strict=False)
+        for start, end in pairwise(edges)
     ]
 
 
@@ -143,12 +150,34 @@ def drift_of(when_ns: Floats, level_ns: Floats, confidence: float = CONFIDENCE) 
     slope = float(np.median(slopes))
     variance = n * (n - 1) * (2 * n + 5) / 18 * _inflation(level_ns - slope * when_ns)
     reach = NormalDist().inv_cdf((1 + confidence) / 2) * math.sqrt(variance)
-    low = slopes[max(0, math.floor((slopes.size - reach) / 2))]
-    high = slopes[min(slopes.size - 1, math.ceil((slopes.size + reach) / 2))]
-    low, high = (float(one) * HOUR_NS for one in (low, high))
     if reach >= slopes.size:  # not even the steepest slopes bound it
-        low, high = -math.inf, math.inf
+        return Drift(slope * HOUR_NS, None, None, confidence, False)
+    low = float(slopes[max(0, math.floor((slopes.size - reach) / 2))]) * HOUR_NS
+    high = float(slopes[min(slopes.size - 1, math.ceil((slopes.size + reach) / 2))]) * HOUR_NS
     return Drift(slope * HOUR_NS, low, high, confidence, low > 0 or high < 0)
+
+
+def step_of(when_ns: Integers, level_ns: Floats) -> Step | None:
+    """The change of level that Pettitt's test finds; None without evidence, or if a steady drift fits better."""
+    n = level_ns.size
+    if n < LEAST_BINS:
+        return None
+    ranks = np.argsort(np.argsort(level_ns, kind="stable")) + 1
+    _, groups, sizes = np.unique(level_ns, return_inverse=True, return_counts=True)
+    ranks = (np.bincount(groups, ranks) / sizes)[groups]  # equal levels share their mean rank
+    statistic = np.abs(2 * np.cumsum(ranks)[:-1] - np.arange(1, n) * (n + 1))
+    at = int(statistic.argmax()) + 1
+    before, after = level_ns[:at], level_ns[at:]
+    residuals = np.concatenate([before - np.median(before), after - np.median(after)])
+    chance = 2 * math.exp(-6 * float(statistic.max()) ** 2 / ((n**3 + n**2) * _inflation(residuals)))
+    if chance > 1 - STEP_CONFIDENCE:
+        return None
+    line = drift_of(when_ns.astype(np.float64) - float(when_ns[0]), level_ns)
+    if line is not None:
+        slanted = level_ns - line.per_hour_ns / HOUR_NS * (when_ns - when_ns[0])
+        if np.abs(slanted - np.median(slanted)).sum() <= np.abs(residuals).sum():
+            return None
+    return Step(int(when_ns[at]), int(np.median(before)), int(np.median(after)))
 
 
 def _inflation(residuals: Floats) -> float:
