@@ -9,7 +9,8 @@ from colotrace.analysis.summary import Report
 from colotrace.report.outline import Section, Table, outline
 from colotrace.text import printable
 
-_SPECIAL = re.compile(r"([\\`*_{}\[\]()#+!|~<>&$@])|(https?)(:)|(www)(\.)", re.IGNORECASE)
+_SPECIAL = re.compile(r"([\\`*_\[\]#!|~<>&$@])|(https?)(:)|(www)(\.)", re.IGNORECASE)
+_LIST = re.compile(r"^(\s*)(?:([-+=])|(\d+)([.)]))(?=\s|$)")
 _ENTITIES = {"<": "&lt;", ">": "&gt;", "&": "&amp;", "@": "&#64;"}
 
 
@@ -27,7 +28,8 @@ def escape(text: str) -> str:
             return f"{scheme}&#58;" if colon else f"{www}&#46;"
         return _ENTITIES.get(special, f"\\{special}")
 
-    return _SPECIAL.sub(one, printable(text))
+    text = _SPECIAL.sub(one, printable(text))
+    return _LIST.sub(lambda match: f"{match[1]}{match[3] or ''}\\{match[2] or match[4]}", text)
 
 
 def _lines(report: Report) -> Iterator[str]:
