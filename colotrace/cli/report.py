@@ -53,9 +53,10 @@ def command(
 ) -> None:
     """Reports what recordings say: what is slow, in which phase, since when.
 
-    RECORDING is a file that attach --output wrote, a directory of such files, or a quoted pattern of names. Lost, incomplete
-    and aborted checkpoints come first; then times per phase, the slowest pauses and what made them, drifts, and the
-    cost of a page. A percentile that there are too few checkpoints for is a dash; what is unknown has its reason.
+    RECORDING is a file that attach --output wrote, a directory of such files, or a quoted pattern of names. Lost,
+    incomplete and aborted checkpoints come first; then times per phase, the slowest pauses and what made them, drifts,
+    and the cost of a page. A percentile that there are too few checkpoints for is a dash; what is unknown has its
+    reason.
     """
     from colotrace.analysis.summarise import report_of
     from colotrace.recording import open_recording

@@ -28,7 +28,12 @@ def escape(text: str) -> str:
             return f"{scheme}&#58;" if colon else f"{www}&#46;"
         return _ENTITIES.get(special, f"\\{special}")
 
-    text = _SPECIAL.sub(one, printable(text))
+    return _SPECIAL.sub(one, printable(text))
+
+
+def _line(text: str) -> str:
+    """A line of its own: what it begins with makes no list or rule of it."""
+    text = escape(text)
     return _LIST.sub(lambda match: f"{match[1]}{match[3] or ''}\\{match[2] or match[4]}", text)
 
 
@@ -46,14 +51,14 @@ def _section(section: Section) -> Iterator[str]:
     if section.lines:
         yield ""
     for line in section.lines:
-        yield f"- **{escape(line)}**" if section.warning else f"- {escape(line)}"
+        yield f"- **{escape(line)}**" if section.warning else f"- {_line(line)}"
     if section.table:
         yield ""
         yield from _table(section.table)
     if section.below:
         yield ""
     for line in section.below:
-        yield f"- {escape(line)}"
+        yield f"- {_line(line)}"
 
 
 def _table(table: Table) -> Iterator[str]:

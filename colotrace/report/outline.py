@@ -26,7 +26,7 @@ from colotrace.units import time_text
 
 @dataclass(frozen=True)
 class Table:
-    """Cells of text; columns whose name is in `left` are flush left. `strong` are the indices of rows that stand out."""
+    """Cells of text; columns whose name is in `left` are flush left. `strong`: indices of rows that stand out."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
