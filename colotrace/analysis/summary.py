@@ -6,6 +6,7 @@ colotrace.analysis.summarise makes it. Times are integer nanoseconds, moments wa
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -172,12 +173,23 @@ class Report:
     source: tuple[Series, ...] = field(default=(), repr=False, compare=False)
 
     def as_json(self) -> dict[str, object]:
-        """The JSON report."""
-        return {
-            "type": "report",
-            "schema_version": SCHEMA_VERSION,
-            "sources": list(self.sources),
-            "problems": list(self.problems),
-            "differences": list(self.differences),
-            "series": [one.as_json() for one in self.series],
-        }
+        """The JSON report. What a foreign recording says in NaN or infinities, which JSON has not, is null."""
+        found: dict[str, object] = _finite(
+            {
+                "type": "report",
+                "schema_version": SCHEMA_VERSION,
+                "sources": list(self.sources),
+                "problems": list(self.problems),
+                "differences": list(self.differences),
+                "series": [one.as_json() for one in self.series],
+            }
+        )
+        return found
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

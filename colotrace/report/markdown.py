@@ -9,7 +9,8 @@ from colotrace.analysis.summary import Report
 from colotrace.report.outline import Section, Table, outline
 from colotrace.text import printable
 
-_SPECIAL = re.compile(r"([\\`*_{}\[\]()#+!|~<>&$@])|(https?)(:)|(www)(\.)", re.IGNORECASE)
+_SPECIAL = re.compile(r"([\\`*_\[\]#!|~<>&$@])|(https?)(:)|(www)(\.)", re.IGNORECASE)
+_LIST = re.compile(r"^(\s*)(?:([-+=])|(\d+)([.)]))(?=\s|$)")
 _ENTITIES = {"<": "&lt;", ">": "&gt;", "&": "&amp;", "@": "&#64;"}
 
 
@@ -30,6 +31,12 @@ def escape(text: str) -> str:
     return _SPECIAL.sub(one, printable(text))
 
 
+def _line(text: str) -> str:
+    """A line of its own: what it begins with makes no list or rule of it."""
+    text = escape(text)
+    return _LIST.sub(lambda match: f"{match[1]}{match[3] or ''}\\{match[2] or match[4]}", text)
+
+
 def _lines(report: Report) -> Iterator[str]:
     yield "# COLO checkpoints"
     for chapter in outline(report):
@@ -44,14 +51,14 @@ def _section(section: Section) -> Iterator[str]:
     if section.lines:
         yield ""
     for line in section.lines:
-        yield f"- **{escape(line)}**" if section.warning else f"- {escape(line)}"
+        yield f"- **{escape(line)}**" if section.warning else f"- {_line(line)}"
     if section.table:
         yield ""
         yield from _table(section.table)
     if section.below:
         yield ""
     for line in section.below:
-        yield f"- {escape(line)}"
+        yield f"- {_line(line)}"
 
 
 def _table(table: Table) -> Iterator[str]:

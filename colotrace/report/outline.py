@@ -26,7 +26,7 @@ from colotrace.units import time_text
 
 @dataclass(frozen=True)
 class Table:
-    """Cells of text; columns whose name is in `left` are set flush left. `strong` are indices of rows that stand out."""
+    """Cells of text; columns whose name is in `left` are flush left. `strong`: indices of rows that stand out."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
@@ -124,7 +124,7 @@ def _unsupported(rows: tuple[Row, ...]) -> list[str]:
         for field, reason in row.distribution.missing.items():
             reasons.setdefault(f"sd: {reason}" if field == "sd" else reason, []).append(row.name)
     return [
-        f"no {reason}" if len(names) == len(known) else f"no {reason} ({', '.join(names)})"
+        reason if len(names) == len(known) else f"{reason} ({', '.join(names)})"
         for reason, names in reasons.items()
     ]
 
