@@ -29,7 +29,7 @@ def columns(data: SeriesData) -> dict[str, Any]:
     `gap` is what lies between a phase's begin and the end of the last one before it whose place is known; null if the
     phase's own place is not.
     """
-    records, role = data.records, data.role
+    records, role = data.records, data.report.role
     found: dict[str, Any] = {"id": identifiers(data), "row": list(data.rows)}
     origin = next((r["begin_ns"] for r in records if r["begin_ns"] is not None), 0)
     found["begin"] = [None if r["begin_ns"] is None else r["begin_ns"] - origin for r in records]

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from math import log10
 from typing import Any
 
-from colotrace.cli.units import time_text
-from colotrace.report.pagedata import SeriesData, TimeBin
+from colotrace.analysis.summary import Row
+from colotrace.analysis.trend import Bin
+from colotrace.report.pagedata import SeriesData
 from colotrace.report.palette import FONT, LIGHT, PHASE_COLOURS, PHASE_TEXTURES, Theme
+from colotrace.units import time_text
 
 Figure = dict[str, Any]
-PAUSE = "pause"
 _MEDIAN, _P99, _MAX = "#009e73", "#8c8c8c", "#d55e00"
 _ROW = {"total": "#56b4e9", "pause": "#cc79a7"}
 _UNITS = ((1, "ns"), (1_000, "µs"), (1_000_000, "ms"), (1_000_000_000, "s"))
@@ -49,11 +52,14 @@ def phase_marker(phase: str) -> Figure:
 
 def over_time(data: SeriesData) -> Figure:
     """The mean of each phase per bin, stacked; above it, on a log axis, median, p99 and longest of the pause."""
-    bins, of = data.bins, data.of
+    bins, of = [bar.bin for bar in data.bars], data.report.trend.of
+    slowest = [bar.slowest for bar in data.bars]
+    wall = data.wall_offset_ns is not None
     figure: Figure = {"data": [], "layout": base_layout(560)}
     if not bins:
         return figure
-    when, widths = [_time(b.begin_ns) for b in bins], _widths(bins)
+    widths = _widths(bins)
+    when = [_x(b.begin_ns, wall) for b in bins]
     for part in data.parts:
         values = [b.mean_ns.get(part) for b in bins]
         if not any(values):
@@ -64,14 +70,17 @@ def over_time(data: SeriesData) -> Figure:
                 "name": part,
                 "x": when,
                 "y": [None if v is None else v / 1e6 for v in values],
-                "width": widths,
+                "width": [w if wall else w / 1e3 for w in widths],
                 "offset": 0,
                 "marker": phase_marker(part),
-                "customdata": [[b.slowest, _counted(b), time_text(v), f"{v:,} ns"] for b, v in zip(bins, values, strict=True)],
+                "customdata": [
+                    [row, _counted(b, wall), time_text(v), "" if v is None else f"{v:,} ns"]
+                    for row, b, v in zip(slowest, bins, values, strict=True)
+                ],
                 "hovertemplate": f"<b>{part}</b> %{{customdata[2]}}<br>%{{customdata[1]}}<extra>%{{customdata[3]}}</extra>",
             }
         )
-    middles = [_time(b.begin_ns + int(w * 5e5)) for b, w in zip(bins, widths, strict=True)]
+    middles = [_x(b.begin_ns + int(w * 5e5), wall) for b, w in zip(bins, widths, strict=True)]
     one_each = all(b.n == 1 for b in bins)
     lines = [("longest", [b.max_ns for b in bins], _MAX, "markers", "circle")]
     if not one_each:
@@ -88,7 +97,9 @@ def over_time(data: SeriesData) -> Figure:
             "yaxis": "y2",
             "mode": mode,
             "line": {"color": colour, "width": 2, "dash": "dot" if name == "p99" else "solid"},
-            "customdata": [[b.slowest, _counted(b), time_text(v), v] for b, v in zip(bins, values, strict=True)],
+            "customdata": [
+                [row, _counted(b, wall), time_text(v)] for row, b, v in zip(slowest, bins, values, strict=True)
+            ],
             "hovertemplate": f"<b>{of} {name}</b> %{{customdata[2]}}<br>%{{customdata[1]}}<extra></extra>",
         }
         if symbol:
@@ -96,11 +107,14 @@ def over_time(data: SeriesData) -> Figure:
         figure["data"].append(trace)
     layout = figure["layout"]
     layout["barmode"] = "stack"
-    layout["xaxis"] |= {"type": "date", "anchor": "y", "title": {"text": "time of day (UTC)"}, "rangebreaks": _breaks(bins)}
+    if wall:
+        layout["xaxis"] |= {"type": "date", "rangebreaks": _breaks(bins), "title": {"text": "time of day (UTC)"}}
+    else:
+        layout["xaxis"] |= {"title": {"text": "seconds of CLOCK_MONOTONIC"}}
     layout["yaxis"] |= {"domain": [0, 0.58], "title": {"text": "mean per checkpoint, ms"}, "rangemode": "tozero"}
-    layout["yaxis2"] = layout["xaxis"] | {"type": "log", "domain": [0.7, 1], "anchor": "x", "title": {"text": f"{of}, ms"}}
-    layout["yaxis2"] |= {"rangebreaks": [], "dtick": 1, **_log_range([v for b in bins for v in (b.median_ns, b.max_ns) if v], 1e6)}
-    layout["yaxis2"].pop("rangebreaks")
+    times = [v for b in bins for v in (b.median_ns, b.max_ns) if v]
+    layout["yaxis2"] = base_layout(0)["yaxis"] | {"type": "log", "domain": [0.72, 1], "title": {"text": of}}
+    layout["yaxis2"] |= _time_ticks(1e6) | _log_range(times, 1e6)
     layout["legend"] |= {"y": 0.585}
     layout["legend2"] = layout["legend"] | {"y": 1.005}
     return figure
@@ -108,15 +122,16 @@ def over_time(data: SeriesData) -> Figure:
 
 def distributions(data: SeriesData) -> Figure:
     """One row per phase: a histogram on a shared log axis of time, with marks at median, p99 and maximum."""
-    rows = [row for row in ("wait", *data.parts, "total", "pause") if row in data.histograms]
+    rows = [row for row in data.report.rows if row.histogram]
     figure: Figure = {"data": [], "layout": base_layout(90 + 46 * len(rows))}
     marks: dict[str, tuple[str, str, list[Any]]] = {
         "median": ("p50", "line-ns-open", []),
         "p99": ("p99", "diamond-open", []),
         "maximum": ("max", "triangle-left", []),
     }
-    for index, row in enumerate(reversed(rows)):
-        found, counts = data.histograms[row], data.distributions[row].n
+    for index, one in enumerate(reversed(rows)):
+        row, found, counts = one.name, one.histogram, one.distribution.n
+        assert found is not None
         most = max(found.counts)
         x: list[float] = [max(found.edges[0], 0.7)]
         y, text = [float(index)], [""]
@@ -144,7 +159,7 @@ def distributions(data: SeriesData) -> Figure:
             }
         )
         for field, _symbol, points in marks.values():
-            value = getattr(data.distributions[row], field)
+            value = getattr(one.distribution, field)
             if value:
                 points.append((value, index, f"{row}: {time_text(value)}<br>{value:,} ns"))
     for name, (_field, symbol, points) in marks.items():
@@ -162,20 +177,25 @@ def distributions(data: SeriesData) -> Figure:
                 }
             )
     layout = figure["layout"]
-    layout["xaxis"] |= {"type": "log", "title": {"text": "time (logarithmic)"}, **_time_ticks()}
-    layout["xaxis"] |= _log_range([v for h in data.histograms.values() for v in (max(1, h.edges[0]), h.edges[-1])])
-    labels = {"tickvals": list(range(len(rows))), "ticktext": [f"<b>{row}</b>" for row in reversed(rows)]}
+    layout["xaxis"] |= {"type": "log", "title": {"text": "time (logarithmic)"}, **_time_ticks(1)}
+    layout["xaxis"] |= _log_range(_ends(rows))
+    labels = {"tickvals": list(range(len(rows))), "ticktext": [f"<b>{row.name}</b>" for row in reversed(rows)]}
     layout["yaxis"] |= {**labels, "range": [-0.3, len(rows)], "fixedrange": True}
     layout["legend"] |= {"y": 1.0}
     return figure
 
 
-def _time(ns: int) -> str:
+def _x(ns: int, wall: bool) -> str | float:
+    """A moment on the axis: a date, or seconds of a clock that knows no date."""
+    return time_of_day(ns) if wall else ns / 1e9
+
+
+def time_of_day(ns: int) -> str:
     """A wall-clock time as plotly takes it: UTC, to the microsecond."""
     return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=ns // 1000)).strftime("%Y-%m-%d %H:%M:%S.%f")
 
 
-def _widths(bins: tuple[TimeBin, ...]) -> list[float]:
+def _widths(bins: Sequence[Bin]) -> list[float]:
     """How wide each bar is, in ms of the axis: up to the next, but no wider than its own checkpoints say."""
     gaps = sorted(b.begin_ns - a.begin_ns for a, b in zip(bins, bins[1:], strict=False))
     usual = gaps[len(gaps) // 2] if gaps else 1_000_000_000
@@ -186,31 +206,35 @@ def _widths(bins: tuple[TimeBin, ...]) -> list[float]:
     return widths
 
 
-def _breaks(bins: tuple[TimeBin, ...]) -> list[Figure]:
+def _breaks(bins: Sequence[Bin]) -> list[Figure]:
     """Stretches without checkpoints that would take a quarter of the axis: left out of it."""
     span = bins[-1].end_ns - bins[0].begin_ns
     return [
-        {"bounds": [_time(a.end_ns + (b.begin_ns - a.end_ns) // 20), _time(b.begin_ns - (b.begin_ns - a.end_ns) // 50)]}
+        {"bounds": [time_of_day(a.end_ns + (b.begin_ns - a.end_ns) // 20), time_of_day(b.begin_ns - (b.begin_ns - a.end_ns) // 50)]}
         for a, b in zip(bins, bins[1:], strict=False)
         if b.begin_ns - a.end_ns > span / 4
     ]
 
 
-def _counted(one: TimeBin) -> str:
+def _counted(one: Bin, wall: bool) -> str:
     """When, and how many."""
-    begin = _time(one.begin_ns)[:-3]
-    return f"{begin} UTC" if one.n == 1 else f"{begin} to {_time(one.end_ns)[11:-3]} UTC<br>{one.n:,} checkpoints"
+    begin, end = (time_of_day(ns)[:-3] if wall else f"{ns / 1e9:,.3f}" for ns in (one.begin_ns, one.end_ns))
+    unit = "UTC" if wall else "s"
+    return f"{begin} {unit}" if one.n == 1 else f"{begin} to {end} {unit}<br>{one.n:,} checkpoints"
 
 
-def _time_ticks() -> Figure:
-    values = [factor * ten for factor, _ in _UNITS for ten in (1, 10, 100)] + [10**10, 10**11, 10**12]
-    return {"tickvals": values, "ticktext": [time_text(v) if v < 10**9 else f"{v // 10**9} s" for v in map(int, values)]}
+def _ends(rows: Sequence[Row]) -> list[int]:
+    return [end for row in rows if row.histogram for end in (max(1, row.histogram.edges[0]), row.histogram.edges[-1])]
+
+
+def _time_ticks(unit: float) -> Figure:
+    """Ticks at powers of ten, with their unit; `unit` is the axis's in nanoseconds."""
+    values = [factor * ten for factor, _ in _UNITS for ten in (1, 10, 100)]
+    return {"tickvals": [v / unit for v in values], "ticktext": [f"{ten} {unit_name}" for _, unit_name in _UNITS for ten in (1, 10, 100)]}
 
 
 def _log_range(values: list[int], unit: float = 1) -> Figure:
     """An axis's range with some air at both ends."""
-    from math import log10
-
     if not values:
         return {}
     low, high = log10(min(values) / unit), log10(max(values) / unit)

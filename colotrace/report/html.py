@@ -11,53 +11,69 @@ import base64
 import gzip
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from html import escape
 from importlib.resources import files
+from pathlib import PurePath
 from string import Template
 from typing import Any
 
+from colotrace.analysis.summary import Report
 from colotrace.report import sections
 from colotrace.report.embed import columns
 from colotrace.report.figures import base_layout, distributions, over_time, theme_layout
-from colotrace.report.pagedata import SeriesData
+from colotrace.report.pagedata import WHOLE, SeriesData, gather
 from colotrace.report.palette import PHASE_COLOURS, PHASE_TEXTURES, THEMES
 
 
-def page(series: Sequence[SeriesData], problems: Sequence[str], title: str) -> str:
-    """The whole page. `problems` are the recording's, shown first; `title` names it."""
+_LEAST_OF_SERIES = 100
+
+
+def html(report: Report) -> str:
+    """The whole page."""
     from plotly.offline import get_plotlyjs
 
     plotly = get_plotlyjs()
     script, style = _asset("page.js"), _asset("page.css")
-    themes = {theme.name: theme_layout(theme) for theme in THEMES}
+    series = _gathered(report)
+    title = "COLO checkpoints: " + ", ".join(dict.fromkeys(PurePath(one).name or one for one in report.sources))
     data = {
-        "themes": themes,
+        "themes": {theme.name: theme_layout(theme) for theme in THEMES},
         "texts": {theme.name: theme.text for theme in THEMES},
         "colours": PHASE_COLOURS,
         "textures": PHASE_TEXTURES,
         "layout": base_layout(420),
         "series": [
             {
-                "role": one.role.value,
                 "figures": {"time": over_time(one), "distribution": distributions(one)},
                 "checkpoints": columns(one),
-                "slowest": list(one.slowest),
+                "slowest": [slow.row_index for slow in one.report.slowest],
             }
             for one in series
         ],
     }
     return Template(_asset("template.html")).substitute(
         policy=escape(_policy(plotly, script)),
-        title=escape(title),
-        style=style + _theme_rules(),
-        problems=sections.problems(problems),
-        overview=sections.overview(series),
+        title=sections.text(title),
+        style=style + "".join(_theme_rules()),
+        problems=sections.problems("Problems", (*report.problems, *report.differences)),
+        overview=sections.overview([one.report for one in series]),
         sections="\n".join(sections.section(number, one) for number, one in enumerate(series, 1)),
         data=json_text(data),
         plotly=base64.b64encode(gzip.compress(plotly.encode(), mtime=0)).decode(),
         script=script,
     )
+
+
+def _gathered(report: Report) -> list[SeriesData]:
+    """Each series with its part of the checkpoints that fit: all, or by its size, but some of each."""
+    sizes = [one.outcomes.completed for one in report.series]
+    share = min(1.0, WHOLE / max(1, sum(sizes)))
+    budgets = [max(_LEAST_OF_SERIES, int(size * share)) for size in sizes]
+    return [
+        gather(one, source, size if share == 1 else budget)
+        for one, source, size, budget in zip(report.series, report.source, sizes, budgets, strict=True)
+    ]
 
 
 def json_text(data: Any) -> str:
@@ -74,15 +90,12 @@ def _policy(*scripts: str) -> str:
     hashes = " ".join(
         f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'" for script in scripts
     )
-    return f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:; base-uri 'none'; form-action 'none'"
+    rest = "style-src 'unsafe-inline'; img-src data: blob:; base-uri 'none'; form-action 'none'"
+    return f"default-src 'none'; script-src {hashes}; {rest}"
 
 
-def _theme_rules() -> str:
+def _theme_rules() -> Iterator[str]:
     """The palette's themes as custom properties: by the system's preference, and by the button."""
-    return "".join(_rules())
-
-
-def _rules() -> Iterator[str]:
     for theme in THEMES:
         names = ("paper", "text", "muted", "grid", "accent", "warning")
         values = ";".join(f"--{name}:{getattr(theme, name)}" for name in names) + f";color-scheme:{theme.name}"

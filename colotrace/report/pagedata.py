@@ -1,160 +1,97 @@
-"""What a page or picture shows of one series, gathered once: counts, distributions, bins over time, chosen checkpoints.
+"""What a page or picture shows of one series beyond its report: bars over time, and the checkpoints it carries whole.
 
-Works at any size: columns are read one at a time, and only the slowest checkpoints and an even sample of the rest become
-records. Up to WHOLE checkpoints on a page, all of them do.
+Works at any size: a recording of up to WHOLE checkpoints is carried whole; of a longer one the slowest, each bar's
+slowest, and an even sample of the rest.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from colotrace.analysis.statistics import Distribution, Histogram, Integers, distribution, histogram
-from colotrace.analysis.trend import edges_of, means, medians, p99_and_max
-from colotrace.phases import OUTSIDE_TOTAL, ROLE_PHASES, Role
+from colotrace.analysis.summary import SeriesReport
+from colotrace.analysis.trend import Bin, edges_of
+
+if TYPE_CHECKING:
+    from colotrace.recording import Series
 
 WHOLE = 20_000
-"""So many checkpoints fit one page; of a longer recording it has the slowest, and a sample."""
-SLOWEST = 50
-MOST_BINS = 240
+"""So many checkpoints fit one page (3 MB), all series together."""
+SINGLE_BARS = 240
+"""Up to so many checkpoints have a bar each."""
+_NO_PARTS = ("wait", "total", "pause")
 
 
 @dataclass(frozen=True)
-class TimeBin:
-    """Consecutive checkpoints: when the first and the last began (wall clock, ns since 1970), how many, and their figures.
+class Bar:
+    """A bin of the trend, or one checkpoint; `slowest` is the row (among completed ones) of its longest pause."""
 
-    `mean_ns` has the parts of the total; `slowest` is the row (among completed ones) with the longest pause.
-    """
-
-    begin_ns: int
-    end_ns: int
-    n: int
-    mean_ns: Mapping[str, int | None]
-    median_ns: int | None
-    p99_ns: int | None
-    max_ns: int
+    bin: Bin
     slowest: int
 
 
 @dataclass(frozen=True)
 class SeriesData:
-    """One series as pictures need it. `parts` are the phases of the total and `other`; `of` is the row that is ranked.
+    """A series' report, its bars, and the completed checkpoints `rows` (ascending) as whole `records`."""
 
-    `rows` are the completed checkpoints that are here as `records`, ascending; `slowest` those with the longest `of`, the
-    longest first.
-    """
-
-    series: Any
-    parts: tuple[str, ...]
-    of: str
-    distributions: Mapping[str, Distribution]
-    histograms: Mapping[str, Histogram]
-    bins: tuple[TimeBin, ...]
+    report: SeriesReport
+    bars: tuple[Bar, ...]
     rows: tuple[int, ...]
     records: tuple[Mapping[str, Any], ...]
-    slowest: tuple[int, ...]
+    wall_offset_ns: int | None
 
     @property
-    def role(self) -> Role:
-        """Whose checkpoints they are."""
-        role: Role = self.series.role
-        return role
+    def parts(self) -> tuple[str, ...]:
+        """The phases of the total, and `other`."""
+        return tuple(row.name for row in self.report.rows if row.name not in _NO_PARTS)
 
     @property
     def whole(self) -> bool:
         """Whether every completed checkpoint is among the records."""
-        return len(self.rows) == int(self.series.counts.completed)
-
-    def excess(self, record: Mapping[str, Any]) -> tuple[str, int] | None:
-        """The part that is longest over its own median in this record, and by how much; None if no part is known."""
-        known = [
-            (int(record[f"{part}_ns"]) - found.p50, part)
-            for part in self.parts
-            if (found := self.distributions.get(part)) and found.p50 is not None and record.get(f"{part}_ns") is not None
-        ]
-        if not known:
-            return None
-        by, part = max(known)
-        return part, by
+        return len(self.rows) == self.report.outcomes.completed
 
 
-def gather(series: Any, budget: int = WHOLE) -> SeriesData:
-    """Reads a series (colotrace.recording.Series), column by column; `budget` bounds the records that are kept."""
-    completed = int(series.counts.completed)
-    parts = tuple(p.value for p in ROLE_PHASES[series.role] if p not in OUTSIDE_TOTAL) + ("other",)
-    distributions, histograms = {}, {}
-    for row in ("wait", *parts, "total", "pause"):
-        values = series.values(f"{row}_ns")
-        if values.size:
-            distributions[row] = distribution(values)
-            found = histogram(values)
-            if found:
-                histograms[row] = found
-    of = next((row for row in ("pause", "total") if row in distributions and distributions[row].n == completed), "")
-    ranked = series.values(f"{of}_ns") if of else np.empty(0, np.int64)
-    slowest = _largest(ranked, min(SLOWEST, budget))
-    rows = sorted({*slowest, *_evenly(completed, budget if completed <= budget else budget - len(slowest))})
-    return SeriesData(
-        series,
-        parts,
-        of,
-        distributions,
-        histograms,
-        _bins(series, parts, ranked),
-        tuple(rows),
-        tuple(series.records(rows)),
-        tuple(slowest),
-    )
+def gather(report: SeriesReport, series: Series, budget: int = WHOLE) -> SeriesData:
+    """Takes from the series what its report does not have; `budget` bounds the records."""
+    completed = report.outcomes.completed
+    offset = series.header.realtime_minus_monotonic_ns
+    bars = _bars(report, series) if completed > SINGLE_BARS else ()
+    wanted = {one.row_index for one in report.slowest} | {bar.slowest for bar in bars}
+    if completed <= budget:
+        rows = list(range(completed))
+    else:
+        spread = np.linspace(0, completed - 1, max(0, budget - len(wanted))).astype(np.int64)
+        rows = sorted(wanted | {int(row) for row in spread})
+    records = tuple(series.records(rows)) if rows else ()
+    if completed <= SINGLE_BARS and len(rows) == completed:
+        bars = _single_bars(report, records, offset)
+    return SeriesData(report, bars, tuple(rows), records, offset)
 
 
-def _bins(series: Any, parts: Sequence[str], ranked: Integers) -> tuple[TimeBin, ...]:
-    when = series.values("begin_ns")
-    if not ranked.size or when.size != ranked.size:
+def _bars(report: SeriesReport, series: Series) -> tuple[Bar, ...]:
+    """The trend's bins, each with its slowest row. Nulls among the times leave no way from a bin to its rows."""
+    begin, times = series.values("begin_ns"), series.values(f"{report.trend.of}_ns")
+    if begin.size != times.size:
         return ()
-    when = when + series.wall_offset_ns()
-    order = np.argsort(when, kind="stable") if np.any(np.diff(when) < 0) else None
-    if order is not None:
-        when, ranked = when[order], ranked[order]
-    edges = list(range(when.size + 1)) if when.size <= MOST_BINS else edges_of(when, MOST_BINS)
-    by_part: dict[str, list[int | None]] = {}
-    for part in parts:
-        values = series.values(f"{part}_ns")
-        if values.size == when.size:
-            by_part[part] = means(values if order is None else values[order], edges)
-    middles = medians(ranked, edges)
-    bins = []
-    for i, (start, end) in enumerate(zip(edges, edges[1:], strict=False)):
-        p99, most = p99_and_max(ranked[start:end])
-        row = start + int(np.argmax(ranked[start:end]))
-        bins.append(
-            TimeBin(
-                int(when[start]),
-                int(when[end - 1]),
-                end - start,
-                {part: found[i] for part, found in by_part.items()},
-                middles[i],
-                p99,
-                most,
-                row if order is None else int(order[row]),
-            )
-        )
-    return tuple(bins)
+    order = np.argsort(begin, kind="stable")
+    edges, times = edges_of(begin[order]), times[order]
+    found = [int(order[start + int(np.argmax(times[start:end]))]) for start, end in pairwise(edges)]
+    bins = report.trend.bins
+    return tuple(map(Bar, bins, found)) if len(bins) == len(found) else ()
 
 
-def _largest(values: Integers, count: int) -> list[int]:
-    """The indices of the largest values, the largest first, the earlier first among equals."""
-    count = min(count, int(values.size))
-    if not count:
-        return []
-    found = np.argpartition(values, values.size - count)[values.size - count :]
-    return [int(i) for i in found[np.lexsort((found, -values[found]))]]
-
-
-def _evenly(total: int, count: int) -> list[int]:
-    """`count` indices spread evenly over `total`; all of them if there are no more."""
-    if total <= count:
-        return list(range(total))
-    return [int(i) for i in np.linspace(0, total - 1, max(count, 0)).astype(np.int64)]
+def _single_bars(report: SeriesReport, records: Sequence[Mapping[str, Any]], offset: int | None) -> tuple[Bar, ...]:
+    """A bar for each checkpoint, in the order of time."""
+    parts = [row.name for row in report.rows if row.name not in _NO_PARTS]
+    bars = []
+    for row, record in enumerate(records):
+        begin, took = record["begin_ns"], record[f"{report.trend.of}_ns"]
+        if begin is None or took is None:
+            continue
+        when = begin + (offset or 0)
+        bars.append(Bar(Bin(when, when, 1, took, None, took, {part: record.get(f"{part}_ns") for part in parts}), row))
+    return tuple(sorted(bars, key=lambda bar: bar.bin.begin_ns))
