@@ -114,7 +114,7 @@ def over_time(data: SeriesData) -> Figure:
     layout["yaxis"] |= {"domain": [0, 0.58], "title": {"text": "mean per checkpoint, ms"}, "rangemode": "tozero"}
     times = [v for b in bins for v in (b.median_ns, b.max_ns) if v]
     layout["yaxis2"] = base_layout(0)["yaxis"] | {"type": "log", "domain": [0.72, 1], "title": {"text": of}}
-    layout["yaxis2"] |= _time_ticks(1e6) | _log_range(times, 1e6)
+    layout["yaxis2"] |= _time_ticks(1e6, (1, 2, 5)) | _log_range(times, 1e6)
     layout["legend"] |= {"y": 0.585}
     layout["legend2"] = layout["legend"] | {"y": 1.005}
     return figure
@@ -171,7 +171,8 @@ def distributions(data: SeriesData) -> Figure:
                     "mode": "markers",
                     "x": [p[0] for p in points],
                     "y": [p[1] - 0.02 for p in points],
-                    "marker": {"symbol": symbol, "size": 10, "color": _MAX, "line": {"width": 2, "color": _MAX}},
+                    "meta": "ink",
+                    "marker": {"symbol": symbol, "size": 9, "color": LIGHT.text, "line": {"width": 2, "color": LIGHT.text}},
                     "text": [p[2] for p in points],
                     "hovertemplate": f"<b>{name}</b> %{{text}}<extra></extra>",
                 }
@@ -227,10 +228,11 @@ def _ends(rows: Sequence[Row]) -> list[int]:
     return [end for row in rows if row.histogram for end in (max(1, row.histogram.edges[0]), row.histogram.edges[-1])]
 
 
-def _time_ticks(unit: float) -> Figure:
-    """Ticks at powers of ten, with their unit; `unit` is the axis's in nanoseconds."""
-    values = [factor * ten for factor, _ in _UNITS for ten in (1, 10, 100)]
-    return {"tickvals": [v / unit for v in values], "ticktext": [f"{ten} {unit_name}" for _, unit_name in _UNITS for ten in (1, 10, 100)]}
+def _time_ticks(unit: float, steps: Sequence[int] = (1,)) -> Figure:
+    """Ticks at these steps of each power of ten, with their unit; `unit` is the axis's in nanoseconds."""
+    each = [step * ten for ten in (1, 10, 100) for step in steps]
+    values = [factor * number for factor, _ in _UNITS for number in each]
+    return {"tickvals": [v / unit for v in values], "ticktext": [f"{number} {unit_name}" for _, unit_name in _UNITS for number in each]}
 
 
 def _log_range(values: list[int], unit: float = 1) -> Figure:

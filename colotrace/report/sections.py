@@ -97,7 +97,7 @@ def _plot(at: int, figure: str, label: str) -> str:
 
 def _facts(one: SeriesReport) -> str:
     shown = "".join(f"<div><dt>{text(f.title)}</dt><dd>{text(fact_text(f))}</dd></div>" for f in one.facts)
-    return f'<details class="recorded"><summary>Where this was recorded</summary><dl class="facts">{shown}</dl></details>'
+    return f'<details class="recorded" open><summary>Where this was recorded</summary><dl class="facts">{shown}</dl></details>'
 
 
 def _phases(one: SeriesReport) -> str:
@@ -122,12 +122,14 @@ def _slowest(at: int, data: SeriesData) -> str:
     if not one.slowest:
         return "<p>There is none to list.</p>"
     names = dict(zip(data.rows, identifiers(data), strict=True))
+    days = {time_of_day(slow.when_ns)[:10] for slow in one.slowest if slow.when_ns is not None}
+    first, head = (11, f"began ({days.pop()}, UTC)") if len(days) == 1 else (0, "began (UTC)")
     rows = []
     for rank, slow in enumerate(one.slowest, 1):
         name = names[slow.row_index]
         key = f'<i class="key p-{slow.phase}" aria-hidden="true"></i>{slow.phase}' if slow.phase else "-"
         over = f"+{time_text(slow.excess_ns)}" if slow.excess_ns is not None else "-"
-        when = "-" if slow.when_ns is None else time_of_day(slow.when_ns)[:-3]
+        when = "-" if slow.when_ns is None else time_of_day(slow.when_ns)[first:-3]
         rows.append(
             [
                 f"<td>{rank}</td>",
@@ -138,7 +140,7 @@ def _slowest(at: int, data: SeriesData) -> str:
                 f'<td class="left">{when}</td>',
             ]
         )
-    heads = ("", "checkpoint", one.slowest_by, "made by", "over median", "began (UTC)")
+    heads = ("", "checkpoint", one.slowest_by, "made by", "over median", head)
     hint = '<p class="muted">Arrow keys move through the list. The chosen checkpoint is in the address, to be linked.</p>'
     return _table("slow", "Slowest checkpoints", heads, rows) + hint
 

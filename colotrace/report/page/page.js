@@ -2,7 +2,10 @@
 // Draws what Python has computed (figures, checkpoints by column); computes nothing but where the chosen one's bars lie.
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
-  const config = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d"] };
+  // Named one by one, so that no button of a later plotly.js reaches out for a network.
+  const buttons = [["toImage", "zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d"]];
+  const config = { responsive: true, displaylogo: false, modeBarButtons: buttons };
+  const narrow = () => innerWidth < 600;
   const drawn = new Set();
   const chosen = data.series.map(() => null);
   const order = [...Object.keys(data.colours)];
@@ -46,6 +49,10 @@
     return copy;
   };
 
+  // Marks that are no phase have the text's colour.
+  const inked = (traces) => traces.map((trace) => (trace.meta !== "ink" ? trace : { ...trace,
+    marker: { ...trace.marker, color: data.texts[theme()], line: { ...trace.marker.line, color: data.texts[theme()] } } }));
+
   // Figures come into view one by one: a page may have dozens of series.
   const draw = (plot) => {
     const number = Number(plot.dataset.series);
@@ -56,8 +63,8 @@
       return;
     }
     const layout = themed(figure.layout);
-    if (plot.clientWidth < 600) Object.assign(layout.margin, { l: 48, r: 6 });
-    Plotly.newPlot(plot, figure.data, layout, config);
+    if (narrow()) Object.assign(layout.margin, { l: 48, r: 6 });
+    Plotly.react(plot, inked(figure.data), layout, { ...config, displayModeBar: narrow() ? false : "hover" });
     if (!drawn.has(plot) && plot.dataset.figure === "time") {
       plot.on("plotly_click", (event) => {
         const row = event.points[0].customdata[0];
@@ -145,7 +152,7 @@
       layout.annotations = [{ x: (pause[0] + pause[1]) / 2e6, xref: "x", y: 1, yref: "paper", yanchor: "bottom", showarrow: false,
         text: `VM paused ${timeText(checkpoints.pause_ns[index])}` }];
     }
-    Plotly.react(plot, [bar, mark, label], layout, config);
+    Plotly.react(plot, [bar, mark, label], layout, { ...config, displayModeBar: narrow() ? false : "hover" });
     const longest = phases.reduce((a, b) => (b.length > (a?.length ?? -1) ? b : a), null);
     const said = `Checkpoint ${checkpoints.id[index]}: total ${timeText(checkpoints.total_ns[index])}, pause ` +
       `${timeText(checkpoints.pause_ns[index])}` + (longest ? `, longest phase ${longest.phase} ${timeText(longest.length)}` : "");
@@ -250,7 +257,7 @@
   };
   const repaint = () => {
     name();
-    for (const plot of drawn) Plotly.relayout(plot, themed(data.series[plot.dataset.series - 1].figures[plot.dataset.figure].layout));
+    drawn.forEach(draw);
     chosen.forEach((index, i) => index !== null && waterfall(i + 1, index));
   };
   button.addEventListener("click", () => {
