@@ -181,7 +181,7 @@ def _trend(series: SeriesReport) -> Section:
 
 def _triggers(series: SeriesReport) -> Section:
     rows = tuple(
-        (one.name, number(one.wait.n), time_text(one.wait.p50), time_text(one.pause.p50), time_text(one.pause.max))
+        (one.name, number(one.n), time_text(one.wait.p50), time_text(one.pause.p50), time_text(one.pause.max))
         for one in series.triggers
     )
     columns = ("began because of", "n", "median wait", "median pause", "max pause")
