@@ -41,7 +41,8 @@ def main(checkpoints: int, formats: list[str]) -> int:
         part.rename(recording)
         print(f"# made {recording} in {time.monotonic() - began:.0f} s", file=sys.stderr)
     load = " ".join(f"{one:.2f}" for one in os.getloadavg()[:2])
-    print(f"# {checkpoints:,} checkpoints, a file of {recording.stat().st_size / 2**20:,.0f} MiB; {os.cpu_count()} CPUs, load {load}")
+    size = f"{recording.stat().st_size / 2**20:,.0f} MiB"
+    print(f"# {checkpoints:,} checkpoints, a file of {size}; {os.cpu_count()} CPUs, load {load}")
     print(f"{'format':<9} {'seconds':>8} {'peak MiB':>9} {'output KiB':>11}")
     bad = 0
     for form in formats:

@@ -1,7 +1,7 @@
 """A recording that nobody recorded: as long as asked for, with the shapes of real ones, as a Parquet file.
 
-Times hang together from checkpoint to checkpoint (AR(1) in the logarithm), pages vary and ram follows them, load and recv have
-now and then a delayed ACK, some checkpoints are incomplete, aborted or lost, and load becomes slowly longer.
+Times hang together from checkpoint to checkpoint (AR(1) in the logarithm), pages vary and ram follows them, load and
+recv have now and then a delayed ACK, some checkpoints are incomplete, aborted or lost, and load becomes slowly longer.
 """
 
 from __future__ import annotations
@@ -69,8 +69,8 @@ def write(path: Path, checkpoints: int, seed: int = 1) -> None:
             columns = {
                 "role": ("primary", n), "pid": np.full(n, PID), "tid": np.full(n, TID), "sequence": sequences,
                 "outcome": outcome, "begin_ns": begins, "wait_ns": wait, "total_ns": total, **times,
-                "pause_ns": total - times["stat_ns"] // 2, "device_bytes": np.full(n, 41_283), "ram_bytes": pages * 4104,
-                "ram_pages": pages, **_marks(begins, times),
+                "pause_ns": total - times["stat_ns"] // 2, "device_bytes": np.full(n, 41_283),
+                "ram_bytes": pages * 4104, "ram_pages": pages, **_marks(begins, times),
             }  # fmt: skip
             writer.write_table(_table(columns, n, schema), row_group_size=GROUP_ROWS)
             if sys.stderr.isatty():
