@@ -70,11 +70,9 @@ def problems_of(series: Series) -> tuple[str, ...]:
     found = []
     if counts.lost:
         found.append(f"{counts.lost:,} records were lost (by the {counts.lost_from}): no figure below has them")
-    open_runs = [str(run.path) for run in series.runs if not run.ended]
-    if open_runs:
-        shown = ", ".join(open_runs[:3]) + (f" and {len(open_runs) - 3:,} more" if len(open_runs) > 3 else "")
-        part = f"{len(open_runs):,} of {len(series.runs):,} runs have no end"
-        found.append(f"{part}: the tracer was killed, or still runs ({shown})")
+    without_end = sum(not run.ended for run in series.runs)
+    if without_end:
+        found.append(f"{without_end:,} of {len(series.runs):,} runs have no end: the tracer was killed, or still runs")
     if counts.completed == 0:
         found.append("no checkpoint was completed, so there are no times")
     quality = series.header.roles.get(series.role.value, {})

@@ -69,14 +69,12 @@ def slow_ones(
     records: Sequence[Mapping[str, Any]],
     column: str,
     medians: Mapping[str, int | None],
-    wall_offset_ns: int | None,
+    whens_ns: Sequence[int | None],
 ) -> tuple[Slow, ...]:
-    """The records of these indices as Slow; `column` is what they are the slowest by."""
+    """The records of these indices as Slow; `column` is what they are the slowest by, `whens_ns` when they began."""
     found = []
-    for index, record in zip(indices, records, strict=True):
+    for index, record, when in zip(indices, records, whens_ns, strict=True):
         blamed = culprit(record, medians)
-        began = record.get("begin_ns")
-        when = None if began is None or wall_offset_ns is None else began + wall_offset_ns
         phase, time, median = blamed or (None, None, None)
         found.append(
             Slow(index, record["pid"], record["sequence"], when, record[column], phase, time, median, dict(record))

@@ -111,7 +111,7 @@ class Histogram:
     """How many values lie in each of a row of bins, on a logarithmic scale: 20 bins a decade.
 
     `edges` are one more than `counts`; bin i holds edges[i] <= value < edges[i + 1]. The bins are neighbours without
-    gaps, and begin and end with one that is not empty. Values of 0 are counted in the first bin [0, 1).
+    gaps, and begin and end with one that is not empty. Zeros have the bin [0, 1) for themselves.
     """
 
     edges: tuple[int, ...]
@@ -137,9 +137,9 @@ def histogram(values: Integers) -> Histogram | None:
     for start in range(0, values.size, _CHUNK):
         bins = np.searchsorted(grid, values[start : start + _CHUNK], side="right") - 1
         counts += np.bincount(np.clip(bins, 0, None), minlength=grid.size)
-    used = np.flatnonzero(counts)
-    first, last = int(used[0]), min(int(used[-1]), grid.size - 2)
-    counts[grid.size - 2] += counts[grid.size - 1]  # the largest int64 itself
+    counts[-2] += counts[-1]  # the largest int64 itself has no edge above it
+    used = np.flatnonzero(counts[:-1])
+    first, last = int(used[0]), int(used[-1])
     return Histogram(
         tuple(int(edge) for edge in grid[first : last + 2]), tuple(int(count) for count in counts[first : last + 1])
     )

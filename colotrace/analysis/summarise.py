@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 SLOWEST = 10
 SIZES = {"device_bytes": "bytes", "ram_bytes": "bytes", "ram_pages": "pages"}
+TRIGGER = "trigger"
+"""The column that tells why a checkpoint began; only recordings of later versions have it."""
 NEVER_SEEN = "no completed checkpoint has it"
 Progress = Callable[[str], None]
 
@@ -112,10 +114,9 @@ def _share(series: Series, column: str, values: Integers, total_sum: int, total_
 
 
 def _ram_cost(series: Series) -> ramcost.RamCost | str:
-    reason = series.missing("ram_pages") or series.missing("ram_ns")
-    if reason:
-        return reason
     both = series.columns("ram_pages", "ram_ns")
+    if not both["ram_ns"].size:
+        return series.missing("ram_pages") or series.missing("ram_ns") or NEVER_SEEN
     return ramcost.fit(both["ram_pages"], both["ram_ns"])
 
 
@@ -123,22 +124,27 @@ def _slowest(
     series: Series, indices: Sequence[int], column: str, medians: Mapping[str, int | None], timeline: Timeline
 ) -> tuple[Slow, ...]:
     records = series.records(indices) if indices else []
-    return slow_ones(indices, records, column, medians, timeline.wall_offset_ns)
+    return slow_ones(indices, records, column, medians, [timeline.when_ns(index) for index in indices])
 
 
 def _triggers(series: Series) -> tuple[Trigger, ...]:
     """Waits and pauses by what began the checkpoint, the most frequent first."""
     try:
-        columns: Mapping[str, Any] = series.columns("trigger", "wait_ns", "pause_ns")
-    except (KeyError, ValueError):
-        return ()  # recorded before there was such a column
-    names, which = np.unique(columns["trigger"], return_inverse=True)
-    found = [Trigger(str(name), *_of(columns, which == number)) for number, name in enumerate(names)]
-    return tuple(sorted(found, key=lambda one: -one.wait.n))
+        words = series.texts(TRIGGER)
+    except KeyError:
+        return ()
+    known = [word for word in dict.fromkeys(words) if word is not None]
+    found = []
+    for word in known:
+        those = words == word
+        found.append(Trigger(word, int(those.sum()), *(_part(series, name, those) for name in ("wait_ns", "pause_ns"))))
+    return tuple(sorted(found, key=lambda one: -one.n))
 
 
-def _of(columns: Mapping[str, Integers], those: Any) -> Iterable[Distribution]:
-    return (distribution(columns["wait_ns"][those]), distribution(columns["pause_ns"][those]))
+def _part(series: Series, column: str, those: Any) -> Distribution:
+    """A column of some of the checkpoints; of none if it has nulls, whose places are not known."""
+    values = series.values(column)
+    return distribution(values[those] if values.size == those.size else values[:0])
 
 
 def _spread(rows: int, count: int) -> list[int]:

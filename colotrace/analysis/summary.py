@@ -58,6 +58,7 @@ class Trigger:
     """Checkpoints that began for one reason: how long they were waited for, and what they took."""
 
     name: str
+    n: int
     wait: Distribution
     pause: Distribution
 
@@ -149,7 +150,7 @@ class SeriesReport:
             "trend": dataclasses.asdict(self.trend),
             "ram_cost": self.ram_cost.as_json() if self.ram_cost else None,
             "triggers": [
-                {"name": one.name, "wait": one.wait.as_json("ns"), "pause": one.pause.as_json("ns")}
+                {"name": one.name, "n": one.n, "wait": one.wait.as_json("ns"), "pause": one.pause.as_json("ns")}
                 for one in self.triggers
             ],
             "failovers": [dict(one) for one in self.failovers],

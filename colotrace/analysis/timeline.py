@@ -27,6 +27,7 @@ from colotrace.analysis.trend import (
 if TYPE_CHECKING:
     from colotrace.recording import Series
 
+BEGIN_WALL = "begin_wall_ns"
 NO_BEGIN = "no completed checkpoint has begin_ns"
 
 
@@ -38,8 +39,9 @@ class Timeline:
 
     def __init__(self, series: Series, of: str, missing: dict[str, str]) -> None:
         self._series, self._of, self._missing = series, of, missing
-        self.wall_offset_ns = series.header.realtime_minus_monotonic_ns
-        begin = series.values("begin_ns")
+        begin, wall = series.values("begin_ns"), series.values(BEGIN_WALL)
+        self.clock = "CLOCK_REALTIME" if wall.size == begin.size else "CLOCK_MONOTONIC"
+        self._stored = begin = wall if wall.size == begin.size else begin
         self._n = int(begin.size)
         self._order = None if not self._n or bool(np.all(begin[1:] >= begin[:-1])) else np.argsort(begin, kind="stable")
         self._begin = begin if self._order is None else begin[self._order]
@@ -57,11 +59,12 @@ class Timeline:
             return
         edges = self._edges
         if values.size != self._n:  # nulls: these values' own times tell their bins
-            both = self._series.columns("begin_ns", f"{name}_ns")
-            order = np.argsort(both["begin_ns"], kind="stable")
+            begin = BEGIN_WALL if self.clock == "CLOCK_REALTIME" else "begin_ns"
+            both = self._series.columns(begin, f"{name}_ns")
+            order = np.argsort(both[begin], kind="stable")
             values = both[f"{name}_ns"][order]
             first = [self._begin[edge] for edge in edges[:-1]]
-            edges = [*(int(i) for i in np.searchsorted(both["begin_ns"][order], first)), int(values.size)]
+            edges = [*(int(i) for i in np.searchsorted(both[begin][order], first)), int(values.size)]
         elif self._order is not None:
             values = values[self._order]
         self._means[name], self._medians[name] = means(values, edges), medians(values, edges)
@@ -70,16 +73,21 @@ class Timeline:
             if values.size == self._n:
                 self._coarse = self._bins(edges_of(self._begin, COARSE_BINS), values)
 
+    def when_ns(self, index: int) -> int | None:
+        """When the completed checkpoint of this index began, in wall-clock time; None if that is not known."""
+        if self.clock != "CLOCK_REALTIME" or self._n != self._series.counts.completed:
+            return None
+        return int(self._stored[index])
+
     def trend(self) -> Trend:
         """Bins, drifts and the step of what was added."""
         levels = self._medians.get(self._of)
         if not levels or not self._tails or None in levels:
             return Trend(self._of, (), None, None, missing={"drift": self._missing.get("trend", NO_BEGIN)})
-        clock = "CLOCK_MONOTONIC" if self.wall_offset_ns is None else "CLOCK_REALTIME"
         bins = tuple(self._bin(i) for i in range(len(self._edges) - 1))
         if len(bins) < LEAST_BINS:
             reason = f"a drift takes {LEAST_BINS} bins of 5 checkpoints; there are {len(bins)}"
-            return Trend(self._of, bins, None, None, self._coarse, clock, missing={"drift": reason})
+            return Trend(self._of, bins, None, None, self._coarse, self.clock, missing={"drift": reason})
         others = [name for name in self._medians if name != self._of]
         each = 1 - (1 - CONFIDENCE) / max(1, len(others))
         by_row = {name: drift for name in others if (drift := self._drift(name, each))}
@@ -87,17 +95,16 @@ class Timeline:
         level = np.array(levels, np.float64)
         drift = self._drift(self._of, CONFIDENCE)
         missing = {} if drift else {"drift": "all bins are at one time"}
-        return Trend(self._of, bins, drift, step_of(starts, level), self._coarse, clock, by_row, missing)
+        return Trend(self._of, bins, drift, step_of(starts, level), self._coarse, self.clock, by_row, missing)
 
     def _bin(self, i: int) -> Bin:
         start, end = self._edges[i], self._edges[i + 1]
-        offset = self.wall_offset_ns or 0
         p99, most = self._tails[i]
         median = self._medians[self._of][i]
         assert median is not None
         return Bin(
-            int(self._begin[start]) + offset,
-            int(self._begin[end - 1]) + offset,
+            int(self._begin[start]),
+            int(self._begin[end - 1]),
             end - start,
             median,
             p99,
@@ -108,10 +115,10 @@ class Timeline:
 
     def _bins(self, edges: Sequence[int], values: Integers) -> tuple[Bin, ...]:
         """Bins of a column without nulls, with nothing but that column."""
-        offset, found = self.wall_offset_ns or 0, []
+        found = []
         for (start, end), median in zip(pairwise(edges), medians(values, edges), strict=True):
             assert median is not None
-            first, last = int(self._begin[start]) + offset, int(self._begin[end - 1]) + offset
+            first, last = int(self._begin[start]), int(self._begin[end - 1])
             found.append(Bin(first, last, end - start, median, *p99_and_max(values[start:end])))
         return tuple(found)
 

@@ -66,7 +66,8 @@ def outline(report: Report) -> tuple[Chapter, ...]:
 
 def _sections(series: SeriesReport) -> Iterator[Section]:
     ended = f"{number(series.runs)} {'run' if series.runs == 1 else 'runs'}, {number(series.ended)} with an end"
-    yield Section(None, (outcomes_text(series.outcomes), ended))
+    who = ", ".join(f"{one.title} {fact_text(one)}" for one in series.facts if one.name in ("host", "qemu_version"))
+    yield Section(None, (outcomes_text(series.outcomes), ended, who))
     if series.problems:
         yield Section(None, series.problems, warning=True)
     if series.outcomes.completed:
@@ -181,7 +182,7 @@ def _trend(series: SeriesReport) -> Section:
 
 def _triggers(series: SeriesReport) -> Section:
     rows = tuple(
-        (one.name, number(one.wait.n), time_text(one.wait.p50), time_text(one.pause.p50), time_text(one.pause.max))
+        (one.name, number(one.n), time_text(one.wait.p50), time_text(one.pause.p50), time_text(one.pause.max))
         for one in series.triggers
     )
     columns = ("began because of", "n", "median wait", "median pause", "max pause")

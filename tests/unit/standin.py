@@ -68,20 +68,29 @@ class StandIn:
         column = self.data.get(name)
         if column is None:
             return np.zeros(self.completed, bool)
-        return np.array([one is not None for one in column], bool) if column.dtype == object else np.ones(len(column), bool)
+        return (
+            np.array([one is not None for one in column], bool)
+            if column.dtype == object
+            else np.ones(len(column), bool)
+        )
+
+    def texts(self, name: str) -> Any:
+        return self.data[name]
 
     def values(self, name: str) -> Any:
         return self.columns(name)[name]
 
     def columns(self, *names: str) -> dict[str, Any]:
-        if "trigger" in names and "trigger" not in self.data:
-            raise KeyError("trigger")
+        if "begin_wall_ns" in names:
+            stored = ["begin_ns" if name == "begin_wall_ns" else name for name in names]
+            found = self.columns(*stored)
+            offset = self.header.realtime_minus_monotonic_ns
+            if offset is None:
+                return {name: np.zeros(0, np.int64) for name in names}
+            return found | {"begin_wall_ns": found["begin_ns"] + offset}
         known = np.logical_and.reduce([self._known(name) for name in names])
         return {
-            name: np.array(
-                [] if self.data.get(name) is None else self.data[name][known], str if name == "trigger" else np.int64
-            )
-            for name in names
+            name: np.array([] if self.data.get(name) is None else self.data[name][known], np.int64) for name in names
         }
 
     def records(self, rows: Sequence[int]) -> list[dict[str, Any]]:
