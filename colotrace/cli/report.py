@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 FORMATS = ("text", "markdown", "json", "html", "png")
 _TO_FILES = ("html", "png")
 """Written next to the recording unless --output says otherwise; the others go to standard output."""
-SAMPLED = 2000
-"""Whole records that a page may show besides the slowest."""
+SLOWEST, SLOWEST_OF_PAGE = 10, 50
 _EPILOG = """\b
 Exit code: 0 done, 10 a file that cannot be written, 11 a file that cannot be read or is no recording.
 
@@ -43,13 +42,13 @@ Examples:
     help="Write there. Default: standard output; html and png: a file beside the first recording.",
 )  # fmt: skip
 @click.option(
-    "--slowest", type=click.IntRange(0, 100_000), metavar="N", default=10, show_default=True,
-    help="List the N slowest pauses, each with the phase that made it.",
+    "--slowest", type=click.IntRange(0, 100_000), metavar="N",
+    help="List the N slowest pauses, each with the phase that made it.  [default: 10; html: 50]",
 )  # fmt: skip
 @click.option("--vm", "vms", multiple=True, metavar="NAME", help="Only this VM; may be given several times.")
 @click.option("--role", type=click.Choice([role.value for role in Role]), help="Only this role.")
 def command(
-    recordings: tuple[str, ...], form: str, output: str | None, slowest: int, vms: tuple[str, ...], role: str | None
+    recordings: tuple[str, ...], form: str, output: str | None, slowest: int | None, vms: tuple[str, ...], role: str | None
 ) -> None:
     """Reports what recordings say: what is slow, in which phase, since when.
 
@@ -65,8 +64,8 @@ def command(
         tell("reading")
         recording = open_recording(*recordings)
         series = _chosen(recording.series(), vms, role)
-        sample = SAMPLED if form == "html" else 0
-        report = report_of(recordings, recording.problems, series, slowest=slowest, sample=sample, progress=tell)
+        count = slowest if slowest is not None else SLOWEST_OF_PAGE if form == "html" else SLOWEST
+        report = report_of(recordings, recording.problems, series, slowest=count, progress=tell)
         if form == "text" and output is None:
             _print(report)
             return

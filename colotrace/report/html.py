@@ -26,7 +26,7 @@ from colotrace.report.pagedata import WHOLE, SeriesData, gather
 from colotrace.report.palette import PHASE_COLOURS, PHASE_TEXTURES, THEMES
 
 
-_LEAST_OF_SERIES = 100
+LEAST_OF_SERIES = 100
 
 
 def html(report: Report) -> str:
@@ -69,7 +69,7 @@ def _gathered(report: Report) -> list[SeriesData]:
     """Each series with its part of the checkpoints that fit: all, or by its size, but some of each."""
     sizes = [one.outcomes.completed for one in report.series]
     share = min(1.0, WHOLE / max(1, sum(sizes)))
-    budgets = [max(_LEAST_OF_SERIES, int(size * share)) for size in sizes]
+    budgets = [max(LEAST_OF_SERIES, int(size * share)) for size in sizes]
     return [
         gather(one, source, size if share == 1 else budget)
         for one, source, size, budget in zip(report.series, report.source, sizes, budgets, strict=True)

@@ -56,7 +56,7 @@ def combined(series: Sequence[SeriesData]) -> Figure:
     for row, one in enumerate(series):
         bottom, top = (rows - row - 1) / rows, (rows - row) / rows
         height = top - bottom
-        place = (bottom + 0.08 * height, top - 0.13 * height)
+        place = (bottom + 0.125 * height, top - 0.13 * height)
         _add(figure, over_time(one), 4 * row, (0.0, 0.53), place)
         _add(figure, distributions(one), 4 * row + 2, (0.6, 1.0), place)
         words = f"<b>{_plain(one.report.label)}</b>   {_plain(outcomes_text(one.report.outcomes))}"
