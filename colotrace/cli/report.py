@@ -48,7 +48,12 @@ Examples:
 @click.option("--vm", "vms", multiple=True, metavar="NAME", help="Only this VM; may be given several times.")
 @click.option("--role", type=click.Choice([role.value for role in Role]), help="Only this role.")
 def command(
-    recordings: tuple[str, ...], form: str, output: str | None, slowest: int | None, vms: tuple[str, ...], role: str | None
+    recordings: tuple[str, ...],
+    form: str,
+    output: str | None,
+    slowest: int | None,
+    vms: tuple[str, ...],
+    role: str | None,
 ) -> None:
     """Reports what recordings say: what is slow, in which phase, since when.
 

@@ -1,4 +1,4 @@
-"""Checkpoints as the page carries them: one short list per column, times relative, so that they stay exact in JavaScript."""
+"""Checkpoints as the page carries them: a list per column, times relative, so that they stay exact in JavaScript."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _PLAIN = ("wait_ns", "total_ns", "pause_ns", "other_ns", "device_bytes", "ram_by
 
 
 def identifiers(data: SeriesData) -> list[str]:
-    """How each of the records is called: by its sequence; where that is not unique (several runs), with its row before it."""
+    """What the records are called: their sequence; where that is not unique (several runs), with the row before it."""
     sequences = [record["sequence"] for record in data.records]
     times = Counter(sequences)
     return [

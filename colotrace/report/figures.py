@@ -1,9 +1,10 @@
-"""Pictures of a series as plotly figures (plain dictionaries): what the page draws and what the PNG shows are the same."""
+"""Pictures of a series as plotly figures (plain dictionaries): the page and the PNG show the same ones."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from math import log10
 from typing import Any
 
@@ -23,7 +24,11 @@ def theme_layout(theme: Theme) -> Figure:
     """The colours of a figure's surroundings as a relayout: keys with dots, as plotly.js takes them."""
     layout: Figure = {"paper_bgcolor": theme.paper, "plot_bgcolor": theme.paper, "font.color": theme.text}
     for axis in ("xaxis", "yaxis", "yaxis2"):
-        layout |= {f"{axis}.gridcolor": theme.grid, f"{axis}.linecolor": theme.muted, f"{axis}.zerolinecolor": theme.muted}
+        layout |= {
+            f"{axis}.gridcolor": theme.grid,
+            f"{axis}.linecolor": theme.muted,
+            f"{axis}.zerolinecolor": theme.muted,
+        }
     return layout | {"hoverlabel.bgcolor": theme.paper, "hoverlabel.font.color": theme.text}
 
 
@@ -37,7 +42,14 @@ def base_layout(height: int) -> Figure:
         "plot_bgcolor": LIGHT.paper,
         "font": {"family": FONT, "size": 13, "color": LIGHT.text},
         "hoverlabel": {"bgcolor": LIGHT.paper, "font": {"color": LIGHT.text}, "align": "left"},
-        "legend": {"orientation": "h", "x": 0, "xanchor": "left", "y": 1.01, "yanchor": "bottom", "traceorder": "normal"},
+        "legend": {
+            "orientation": "h",
+            "x": 0,
+            "xanchor": "left",
+            "y": 1.01,
+            "yanchor": "bottom",
+            "traceorder": "normal",
+        },
         "xaxis": dict(axis),
         "yaxis": dict(axis),
         "dragmode": "zoom",
@@ -136,7 +148,9 @@ def distributions(data: SeriesData) -> Figure:
         x: list[float] = [max(found.edges[0], 0.7)]
         y, text = [float(index)], [""]
         for low, high, count in zip(found.edges, found.edges[1:], found.counts, strict=False):
-            label = f"<b>{row}</b> {time_text(low)} to {time_text(high)}<br>{count:,} of {counts:,} ({count / counts:.2%})"
+            label = (
+                f"<b>{row}</b> {time_text(low)} to {time_text(high)}<br>{count:,} of {counts:,} ({count / counts:.2%})"
+            )
             x += [max(low, 0.7), high]
             y += [index + 0.82 * count / most] * 2
             text += [label, label]
@@ -172,7 +186,12 @@ def distributions(data: SeriesData) -> Figure:
                     "x": [p[0] for p in points],
                     "y": [p[1] - 0.02 for p in points],
                     "meta": "ink",
-                    "marker": {"symbol": symbol, "size": 9, "color": LIGHT.text, "line": {"width": 2, "color": LIGHT.text}},
+                    "marker": {
+                        "symbol": symbol,
+                        "size": 9,
+                        "color": LIGHT.text,
+                        "line": {"width": 2, "color": LIGHT.text},
+                    },
                     "text": [p[2] for p in points],
                     "hovertemplate": f"<b>{name}</b> %{{text}}<extra></extra>",
                 }
@@ -198,7 +217,7 @@ def time_of_day(ns: int) -> str:
 
 def _widths(bins: Sequence[Bin]) -> list[float]:
     """How wide each bar is, in ms of the axis: up to the next, but no wider than its own checkpoints say."""
-    gaps = sorted(b.begin_ns - a.begin_ns for a, b in zip(bins, bins[1:], strict=False))
+    gaps = sorted(b.begin_ns - a.begin_ns for a, b in pairwise(bins))
     usual = gaps[len(gaps) // 2] if gaps else 1_000_000_000
     widths = []
     for one, after in zip(bins, [*bins[1:], None], strict=True):
@@ -211,8 +230,13 @@ def _breaks(bins: Sequence[Bin]) -> list[Figure]:
     """Stretches without checkpoints that would take a quarter of the axis: left out of it."""
     span = bins[-1].end_ns - bins[0].begin_ns
     return [
-        {"bounds": [time_of_day(a.end_ns + (b.begin_ns - a.end_ns) // 20), time_of_day(b.begin_ns - (b.begin_ns - a.end_ns) // 50)]}
-        for a, b in zip(bins, bins[1:], strict=False)
+        {
+            "bounds": [
+                time_of_day(a.end_ns + (b.begin_ns - a.end_ns) // 20),
+                time_of_day(b.begin_ns - (b.begin_ns - a.end_ns) // 50),
+            ]
+        }
+        for a, b in pairwise(bins)
         if b.begin_ns - a.end_ns > span / 4
     ]
 
@@ -232,7 +256,10 @@ def _time_ticks(unit: float, steps: Sequence[int] = (1,)) -> Figure:
     """Ticks at these steps of each power of ten, with their unit; `unit` is the axis's in nanoseconds."""
     each = [step * ten for ten in (1, 10, 100) for step in steps]
     values = [factor * number for factor, _ in _UNITS for number in each]
-    return {"tickvals": [v / unit for v in values], "ticktext": [f"{number} {unit_name}" for _, unit_name in _UNITS for number in each]}
+    return {
+        "tickvals": [v / unit for v in values],
+        "ticktext": [f"{number} {unit_name}" for _, unit_name in _UNITS for number in each],
+    }
 
 
 def _log_range(values: list[int], unit: float = 1) -> Figure:

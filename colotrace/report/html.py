@@ -22,7 +22,7 @@ from colotrace.analysis.summary import Report
 from colotrace.report import sections
 from colotrace.report.embed import columns
 from colotrace.report.figures import base_layout, distributions, over_time, theme_layout
-from colotrace.report.pagedata import WHOLE, SeriesData, gather
+from colotrace.report.pagedata import PART, WHOLE, SeriesData, gather
 from colotrace.report.palette import PHASE_COLOURS, PHASE_TEXTURES, THEMES
 
 
@@ -68,12 +68,9 @@ def html(report: Report) -> str:
 def _gathered(report: Report) -> list[SeriesData]:
     """Each series with its part of the checkpoints that fit: all, or by its size, but some of each."""
     sizes = [one.outcomes.completed for one in report.series]
-    share = min(1.0, WHOLE / max(1, sum(sizes)))
-    budgets = [max(LEAST_OF_SERIES, int(size * share)) for size in sizes]
-    return [
-        gather(one, source, size if share == 1 else budget)
-        for one, source, size, budget in zip(report.series, report.source, sizes, budgets, strict=True)
-    ]
+    total = sum(sizes)
+    budgets = sizes if total <= WHOLE else [max(LEAST_OF_SERIES, size * PART // total) for size in sizes]
+    return [gather(*one) for one in zip(report.series, report.source, budgets, strict=True)]
 
 
 def json_text(data: Any) -> str:

@@ -1,8 +1,8 @@
 """The colours of every picture that colotrace draws: page, PNG, and the scripts' plots. Data, no code of a library.
 
-The eight hues are Okabe and Ito's ("Color Universal Design", 2008), which people with any common colour blindness can tell
-apart; neighbours in a checkpoint are also far apart in lightness. A phase is never told by its colour alone: bars have a
-texture too, and rows and lines are labelled.
+The hues are Okabe and Ito's ("Color Universal Design", 2008), which people with any common colour blindness can tell
+apart; neighbours in a checkpoint also differ in lightness or texture. A phase is never told by its colour alone: bars
+have a texture too, and rows and lines are labelled.
 """
 
 from __future__ import annotations

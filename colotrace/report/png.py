@@ -1,4 +1,4 @@
-"""The report's pictures as one PNG: what the page draws, side by side, a row a series. Drawn by a Chromium, through kaleido."""
+"""The report's pictures as one PNG, a row a series: what the page draws, drawn by a Chromium through kaleido."""
 
 from __future__ import annotations
 
@@ -94,7 +94,10 @@ def _add(figure: Figure, part: Figure, base: int, x: tuple[float, float], y: tup
         return [whole[0] + (whole[1] - whole[0]) * at for at in place]
 
     for trace in part["data"]:
-        keys = {key: renamed(trace.get(key, default)) for key, default in (("xaxis", "x"), ("yaxis", "y"), ("legend", "legend"))}
+        keys = {
+            key: renamed(trace.get(key, default))
+            for key, default in (("xaxis", "x"), ("yaxis", "y"), ("legend", "legend"))
+        }
         figure["data"].append({**trace, **keys})
     for name, value in part["layout"].items():
         if not re.fullmatch(r"([xy]axis|legend)\d*", name):

@@ -71,8 +71,8 @@ def section(at: int, data: SeriesData) -> str:
 <h3>Over time</h3>
 {"".join(f"<p>{text(line)}</p>" for line in trend.lines if "  " not in line) if trend else ""}
 <figure>{_plot(at, "time", f"{label}: mean of each phase over time, stacked, and the {one.trend.of} above it")}
-<figcaption>A bar is one checkpoint, or the mean of several in a row. Choosing a bar or a point shows its slowest checkpoint
-below.</figcaption></figure>
+<figcaption>A bar is one checkpoint, or the mean of several in a row. Choosing a bar or a point shows its slowest
+checkpoint below.</figcaption></figure>
 <h3>Distributions</h3>
 <figure>{_plot(at, "distribution", f"{label}: a histogram of each phase on a logarithmic axis")}
 <figcaption>20 bins a decade, each row as high as its own fullest bin. Two hills in one row are two ways that it goes.
@@ -97,14 +97,16 @@ def _plot(at: int, figure: str, label: str) -> str:
 
 def _facts(one: SeriesReport) -> str:
     shown = "".join(f"<div><dt>{text(f.title)}</dt><dd>{text(fact_text(f))}</dd></div>" for f in one.facts)
-    return f'<details class="recorded" open><summary>Where this was recorded</summary><dl class="facts">{shown}</dl></details>'
+    return f'<details open><summary>Where this was recorded</summary><dl class="facts">{shown}</dl></details>'
 
 
 def _phases(one: SeriesReport) -> str:
     rows = []
     for row in one.rows:
         key = "" if row.name in _WHOLES else f'<i class="key p-{row.name}" aria-hidden="true"></i>'
-        partial = ' <abbr title="some of it is counted in a neighbouring phase">*</abbr>' if row.quality == "partial" else ""
+        partial = (
+            ' <abbr title="some of it is counted in a neighbouring phase">*</abbr>' if row.quality == "partial" else ""
+        )
         cells = [f'<th scope="row">{key}{text(row.name)}{partial}</th>', f"<td>{number(row.distribution.n)}</td>"]
         if row.missing:
             cells.append(f'<td class="muted left" colspan="{len(_FIGURES) + 1}">{text(row.missing)}</td>')
@@ -141,7 +143,9 @@ def _slowest(at: int, data: SeriesData) -> str:
             ]
         )
     heads = ("", "checkpoint", one.slowest_by, "made by", "over median", head)
-    hint = '<p class="muted">Arrow keys move through the list. The chosen checkpoint is in the address, to be linked.</p>'
+    hint = (
+        '<p class="muted">Arrow keys move through the list. The chosen checkpoint is in the address, to be linked.</p>'
+    )
     return _table("slow", "Slowest checkpoints", heads, rows) + hint
 
 
@@ -150,8 +154,8 @@ def _chooser(at: int, data: SeriesData) -> str:
     whole = (
         f"All {number(completed)} completed checkpoints are in this page."
         if data.whole
-        else f"Of {number(completed)} completed checkpoints this page carries {number(len(data.rows))}: the slowest, the "
-        "slowest of each bar above, and an even sample of the rest. Tables and pictures are of all."
+        else f"Of {number(completed)} completed checkpoints this page carries {number(len(data.rows))}: the slowest, "
+        "the slowest of each bar above, and an even sample of the rest. Tables and pictures are of all."
     )
     return f"""<form class="choose" data-series="{at}"><label for="c{at}">Checkpoint</label>
 <input id="c{at}" inputmode="numeric" autocomplete="off" size="9">
@@ -187,7 +191,8 @@ def _table(
     body = "".join(f"<tr>{''.join(cells)}</tr>" for cells in rows)
     title = f"<caption>{text(caption)}</caption>" if caption else ""
     return (
-        f'<div class="scroll {kind}-scroll" tabindex="0" role="region" aria-label="{text(label)}"><table class="{kind}">{title}'
+        f'<div class="scroll {kind}-scroll" tabindex="0" role="region" aria-label="{text(label)}">'
+        f'<table class="{kind}">{title}'
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 
@@ -195,5 +200,3 @@ def _table(
 def _time_cell(ns: float | None, reason: str | None = None) -> str:
     title = f"{round(ns):,} ns" if ns is not None else reason or "not known"
     return f'<td title="{text(title)}">{time_text(ns)}</td>'
-
-

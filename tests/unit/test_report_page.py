@@ -150,13 +150,17 @@ def test_an_address_chooses_and_one_that_is_not_there_is_told_of(driver: Any, ad
     browser.open_page(driver, address + "#s1-c400")
     assert "400 is not in this page; the nearest that is: Checkpoint 20:" in driver.execute_script(f"return {FIRST}")
     browser.open_page(driver, address + "#s1-c%3Cb%3E")
-    assert driver.execute_script(f"return {FIRST}") == "There is no checkpoint “<b>”."
+    assert driver.execute_script(f"return {FIRST}").startswith("There is no checkpoint “<b>”; the slowest: Checkpoint ")
+    browser.open_page(driver, address + "#s1-c%E0")
+    assert "“%E0”" in driver.execute_script(f"return {FIRST}")
 
 
 def test_a_waterfall_has_the_records_own_nanoseconds(driver: Any, address: str) -> None:
     record = primary_records()[6]
     browser.open_page(driver, f"{address}#s1-c{record['sequence']}")
-    bars = driver.execute_script("const b = document.querySelector('#s1 .waterfall').data[0]; return [b.y, b.base, b.x]")
+    bars = driver.execute_script(
+        "const b = document.querySelector('#s1 .waterfall').data[0]; return [b.y, b.base, b.x]"
+    )
     lengths = {phase: round(x * 1e6) for phase, x in zip(bars[0], bars[2], strict=True)}
     assert lengths == {phase: record[f"{phase}_ns"] for phase in lengths}
     assert list(lengths) == ["stat", "dev", "ram", "put", "recv", "load", "resume"]
@@ -228,6 +232,7 @@ def test_a_long_recording_carries_a_part_and_says_so(
     driver: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "WHOLE", 20)
+    monkeypatch.setattr(module, "PART", 20)
     monkeypatch.setattr(module, "LEAST_OF_SERIES", 10)
     found = open_recording(PAIR)
     path = tmp_path / "part.html"

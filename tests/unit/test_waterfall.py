@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,6 @@ def test_every_phase_has_a_colour_and_neighbours_differ_in_texture_or_lightness(
     names = [phase.value for phase in Phase if phase is not Phase.INIT] + ["other"]
     assert list(PHASE_COLOURS) == list(PHASE_TEXTURES) == names
     assert len(set(PHASE_COLOURS.values())) == len(names)
-    for one, after in zip(names, names[1:], strict=False):
+    for one, after in pairwise(names):
         apart = abs(_luminance(PHASE_COLOURS[one]) - _luminance(PHASE_COLOURS[after]))
         assert PHASE_TEXTURES[one] != PHASE_TEXTURES[after] or apart > 0.1, (one, after)

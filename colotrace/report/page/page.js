@@ -84,6 +84,12 @@
     return best;
   };
 
+  // The index of the slowest among the checkpoints that are here.
+  const slowest = (number) => {
+    const { checkpoints, slowest: rows } = data.series[number - 1];
+    return nearest(checkpoints.row, rows[0] ?? 0);
+  };
+
   // The events of one checkpoint, as they happened: phases with their begin and length, marks with their moment.
   const events = (series, index) => {
     const { checkpoints } = series;
@@ -194,12 +200,9 @@
     if (index < 0) {
       const numbers = checkpoints.id.map((one) => Number(one.split(".").pop()));
       const wanted = Number(id);
-      if (id === "" || Number.isNaN(wanted)) {
-        section.querySelector(".said").textContent = `There is no checkpoint “${id}”.`;
-        return;
-      }
-      index = nearest(numbers, wanted);
-      note = `Checkpoint ${id} is not in this page; the nearest that is: `;
+      const given = id !== "" && !Number.isNaN(wanted);
+      index = given ? nearest(numbers, wanted) : slowest(number);
+      note = given ? `Checkpoint ${id} is not in this page; the nearest that is: ` : `There is no checkpoint “${id}”; the slowest: `;
     }
     chosen[number - 1] = index;
     section.querySelector(".said").textContent = note + waterfall(number, index);
@@ -221,7 +224,13 @@
   const follow = (scroll) => {
     const match = /^#s(\d+)-c(.*)$/.exec(location.hash);
     if (!match || !data.series[match[1] - 1]) return;
-    show(Number(match[1]), decodeURIComponent(match[2]));
+    let id = match[2];
+    try {
+      id = decodeURIComponent(id);
+    } catch {
+      // An address that somebody has broken is no reason to draw nothing.
+    }
+    show(Number(match[1]), id);
     if (scroll) document.getElementById("w" + match[1]).scrollIntoView();
   };
 
@@ -276,10 +285,7 @@
         else if (chosen[entry.target.dataset.series - 1] === null) first(Number(entry.target.dataset.series));
       }
     }, { rootMargin: "400px" });
-    const first = (number) => {
-      const { checkpoints, slowest } = data.series[number - 1];
-      if (checkpoints.id.length) show(number, checkpoints.id[nearest(checkpoints.row, slowest[0] ?? 0)]);
-    };
+    const first = (number) => show(number, data.series[number - 1].checkpoints.id[slowest(number)]);
     document.querySelectorAll(".plot, .waterfall").forEach((plot) => watch.observe(plot));
     addEventListener("beforeprint", () => document.querySelectorAll(".plot").forEach((plot) => drawn.has(plot) || draw(plot)));
     listen();
