@@ -58,7 +58,7 @@ def fit(pages: Integers, ram_ns: Integers) -> RamCost | str:
         n = int(pages.size)
         if n < LEAST:
             return f"a line takes {LEAST} checkpoints with pages and a ram phase; there are {n}"
-        centred = pages - pages.mean()
+        centred: Floats = pages - float(pages.mean())
         spread = float(centred @ centred)
         if not np.ptp(pages):
             return f"every checkpoint sent {int(pages[0]):,} pages" + (_but(left_out) if left_out else "")
@@ -70,7 +70,7 @@ def fit(pages: Integers, ram_ns: Integers) -> RamCost | str:
         left_out.append((int(pages[furthest]), int(ram_ns[furthest])))
         pages, ram_ns = np.delete(pages, furthest), np.delete(ram_ns, furthest)
     mean_pages, mean_ns = float(pages.mean()), float(ram_ns.mean())
-    residuals = ram_ns - mean_ns
+    residuals: Floats = ram_ns - mean_ns
     power = float(residuals @ residuals)
     slope = float(centred @ residuals) / spread
     residuals -= slope * centred

@@ -58,7 +58,7 @@ def distribution(values: Integers) -> Distribution:
     n = int(values.size)
     if n == 0:
         fields = ("mean", "sd", "min", *PERCENTILES, "max")
-        return Distribution(0, 0, *[None] * 8, missing=dict.fromkeys(fields, NO_VALUES))
+        return Distribution(0, 0, None, None, None, None, None, None, None, None, dict.fromkeys(fields, NO_VALUES))
     total = exact_sum(values)
     mean = total / n
     missing: dict[str, str] = {}

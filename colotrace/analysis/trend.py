@@ -162,9 +162,9 @@ def step_of(when_ns: Integers, level_ns: Floats) -> Step | None:
     n = level_ns.size
     if n < LEAST_BINS:
         return None
-    ranks = np.argsort(np.argsort(level_ns, kind="stable")) + 1
+    order = np.argsort(np.argsort(level_ns, kind="stable")) + 1
     _, groups, sizes = np.unique(level_ns, return_inverse=True, return_counts=True)
-    ranks = (np.bincount(groups, ranks) / sizes)[groups]  # equal levels share their mean rank
+    ranks = (np.bincount(groups, order) / sizes)[groups]  # equal levels share their mean rank
     statistic = np.abs(2 * np.cumsum(ranks)[:-1] - np.arange(1, n) * (n + 1))
     at = int(statistic.argmax()) + 1
     before, after = level_ns[:at], level_ns[at:]
