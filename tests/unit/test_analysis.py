@@ -213,6 +213,32 @@ def test_the_line_through_pages_is_numpys_and_its_errors_hold() -> None:
     assert 0.9 < held / 200 < 0.99
 
 
+def test_the_errors_do_not_depend_on_the_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And are those of the textbook's double sum."""
+    random = np.random.default_rng(11)
+    pages = random.integers(100, 5000, 257)
+    ns = 1_000_000 + 2500 * pages + np.cumsum(random.integers(-9000, 9000, 257))
+    whole = fit(pages, ns)
+    assert not isinstance(whole, str)
+    lags = int(4 * (257 / 100) ** (2 / 9))
+    design = np.column_stack([np.ones(257), pages])
+    residuals = ns - design @ [whole.fixed_ns, whole.per_page_ns]
+    scores = design * residuals[:, None]
+    meat = scores.T @ scores
+    for lag in range(1, lags + 1):
+        cross = scores[lag:].T @ scores[:-lag]
+        meat += (1 - lag / (lags + 1)) * (cross + cross.T)
+    bread = np.linalg.inv(design.T @ design)
+    errors = np.sqrt(np.diag(bread @ meat @ bread) * 257 / 255)
+    assert [whole.fixed_error_ns, whole.per_page_error_ns] == pytest.approx(errors, rel=1e-6)
+    for chunk in (1, 2, 50, 256):
+        monkeypatch.setattr("colotrace.analysis.ramcost.CHUNK", chunk)
+        found = fit(pages, ns)
+        assert not isinstance(found, str)
+        assert found.per_page_error_ns == pytest.approx(whole.per_page_error_ns)
+        assert found.fixed_error_ns == pytest.approx(whole.fixed_error_ns)
+
+
 def test_one_checkpoint_does_not_decide_the_cost_of_a_page() -> None:
     random = np.random.default_rng(9)
     pages = np.concatenate([[65_536], random.integers(1000, 2000, 100)])
