@@ -149,7 +149,7 @@ def _beside(recording: str, form: str) -> str:
 
 def _write(path: str, data: bytes) -> None:
     """Writes a file for its owner only, or raises OutputError."""
-    from colotrace.cli.newfile import open_private
+    from colotrace.newfile import open_private
 
     with os.fdopen(open_private(path, "--output", empty=True), "wb") as file:
         file.write(data)
