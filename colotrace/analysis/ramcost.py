@@ -108,7 +108,7 @@ class _Line:
         for start in range(0, self._pages.size, CHUNK):
             again = min(lead, start)
             part = slice(start - again, start + CHUNK)
-            centred = self._pages[part] - self.mean_pages
+            centred: Floats = np.subtract(self._pages[part], self.mean_pages, dtype=np.float64)
             yield again, centred, self._ns[part] - self.mean_ns - self.slope * centred
 
     def newey_west(self) -> tuple[float, float, float]:
