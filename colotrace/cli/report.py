@@ -67,11 +67,11 @@ def command(
         series = _chosen(recording.series(), vms, role)
         sample = SAMPLED if form == "html" else 0
         report = report_of(recordings, recording.problems, series, slowest=slowest, sample=sample, progress=tell)
-        if form == "text" and output is None:
-            _print(report)
-            return
         tell(f"writing {form}")
-        data = _rendered(report, form)
+        data = None if form == "text" and output is None else _rendered(report, form)
+    if data is None:
+        _print(report)  # not before the progress has left the screen
+        return
     if output is None and form not in _TO_FILES:
         click.echo(data, nl=False)
         return
