@@ -95,8 +95,9 @@ class Trend:
 def edges_of(when_ns: Integers, most: int = MOST_BINS) -> list[int]:
     """Where bins begin among ascending times, and where the last one ends.
 
-    Bins have equally many checkpoints (so that their medians are equally good), except that a gap of a twentieth of
-    the whole time (a pause between two runs, say) is always between two bins.
+    Bins have equally many checkpoints, so that their medians are equally good, except that a gap of a twentieth of the
+    whole time (a pause between two runs, say) is always between two bins. There are no more bins than checkpoints in
+    one: a bin should outlast what makes neighbouring checkpoints alike.
     """
     n = int(when_ns.size)
     if not n:
@@ -104,11 +105,12 @@ def edges_of(when_ns: Integers, most: int = MOST_BINS) -> list[int]:
     gaps = np.diff(when_ns)
     span = int(when_ns[-1] - when_ns[0])
     cuts = np.flatnonzero(gaps > span * _GAP) + 1 if n > LEAST_IN_BIN * 4 else np.empty(0, np.int64)
+    wanted = min(most, math.isqrt(n))
     starts = [0, *(int(cut) for cut in cuts), n]
     edges = [0]
     for start, end in pairwise(starts):
         count = end - start
-        bins = max(1, min(count // LEAST_IN_BIN, round(most * count / n)))
+        bins = max(1, min(count // LEAST_IN_BIN, round(wanted * count / n)))
         edges += [start + count * (i + 1) // bins for i in range(bins)]
     return edges
 
