@@ -16,7 +16,8 @@ CHECKPOINTS = (100, 600, 3000, 20_000)
 def main(runs: int) -> None:
     """Prints the table."""
     random = np.random.default_rng(1)
-    print(f"{'correlation':>11} {'checkpoints':>12} {'bins':>5} {'drifts':>7} {'steps':>6}   of {runs} runs without any")
+    print(f"# of {runs} runs without any")
+    print(f"{'correlation':>11} {'checkpoints':>12} {'bins':>5} {'drifts':>7} {'steps':>6}")
     for correlation in CORRELATIONS:
         for n in CHECKPOINTS:
             levels = random.normal(0, 1, (runs, n))
