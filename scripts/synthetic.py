@@ -33,8 +33,6 @@ DRIFT = 0.2
 DELAYED_ACK_NS = 40_000_000
 WAIT_NS = 200_000_000
 PID, TID = 4711, 4712
-SHAPE = "1"
-"""Changes with what is written, so that an older file is not taken for it."""
 
 
 def write(path: Path, checkpoints: int, seed: int = 1) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from colotrace.analysis.statistics import Integers
+from colotrace.analysis.statistics import CHUNK, Integers, exact_sum
 
 LEAST = 10
 """Checkpoints that a line is drawn through."""
@@ -58,56 +59,76 @@ def fit(pages: Integers, ram_ns: Integers) -> RamCost | str:
         n = int(pages.size)
         if n < LEAST:
             return f"a line takes {LEAST} checkpoints with pages and a ram phase; there are {n}"
-        centred = pages - pages.mean()
-        spread = float(centred @ centred)
-        if not np.ptp(pages):
-            return f"every checkpoint sent {int(pages[0]):,} pages" + (_but(left_out) if left_out else "")
-        furthest = int(np.abs(centred).argmax())
-        if 1 / n + float(centred[furthest]) ** 2 / spread <= LARGEST_LEVERAGE:
+        least, most = int(pages.min()), int(pages.max())
+        if least == most:
+            return f"every checkpoint sent {least:,} pages" + (_but(left_out) if left_out else "")
+        line = _Line(pages, ram_ns)
+        furthest = int((pages.argmax if most - line.mean_pages > line.mean_pages - least else pages.argmin)())
+        if 1 / n + (int(pages[furthest]) - line.mean_pages) ** 2 / line.spread <= LARGEST_LEVERAGE:
             break
         if len(left_out) == _MOST_LEFT_OUT:
             return "a few checkpoints with many more pages than all others would decide the slope alone"
         left_out.append((int(pages[furthest]), int(ram_ns[furthest])))
         pages, ram_ns = np.delete(pages, furthest), np.delete(ram_ns, furthest)
-    mean_pages, mean_ns = float(pages.mean()), float(ram_ns.mean())
-    residuals = ram_ns - mean_ns
-    power = float(residuals @ residuals)
-    slope = float(centred @ residuals) / spread
-    residuals -= slope * centred
-    rest = float(residuals @ residuals)
-    level, both, steep = _newey_west(residuals, centred)
-    var_level, cov, var_slope = level / n**2, both / (n * spread), steep / spread**2
-    var_fixed = var_level - 2 * mean_pages * cov + mean_pages**2 * var_slope
+    level, both, steep = line.newey_west()
+    var_level, cov, var_slope = level / n**2, both / (n * line.spread), steep / line.spread**2
+    var_fixed = var_level - 2 * line.mean_pages * cov + line.mean_pages**2 * var_slope
     small = n / (n - 2)
     return RamCost(
         n=n,
-        fixed_ns=mean_ns - slope * mean_pages,
+        fixed_ns=line.mean_ns - line.slope * line.mean_pages,
         fixed_error_ns=math.sqrt(max(0.0, var_fixed * small)),
-        per_page_ns=slope,
+        per_page_ns=line.slope,
         per_page_error_ns=math.sqrt(max(0.0, var_slope * small)),
-        r_squared=1 - rest / power if power else None,
-        least_pages=int(pages.min()),
-        most_pages=int(pages.max()),
+        r_squared=line.r_squared,
+        least_pages=least,
+        most_pages=most,
         left_out=tuple(left_out),
     )
 
 
-def _newey_west(residuals: Floats, centred: Floats) -> tuple[float, float, float]:
-    """The long-run covariance, summed over the sample, of the two estimating equations: level, both, slope.
+class _Line:
+    """Least squares in pieces: floats for all checkpoints at once would take several times the columns' memory."""
 
-    Bartlett's weights; Newey and West's lag, 4 (n / 100)^(2/9).
-    """
-    lags = min(residuals.size - 1, int(4 * (residuals.size / 100) ** (2 / 9)))
-    weighted = residuals * centred
-    level, both, steep = float(residuals @ residuals), float(residuals @ weighted), float(weighted @ weighted)
-    for lag in range(1, lags + 1):
-        weight = 1 - lag / (lags + 1)
-        u, v = residuals[lag:], residuals[:-lag]
-        w, x = weighted[lag:], weighted[:-lag]
-        level += 2 * weight * float(u @ v)
-        both += weight * (float(u @ x) + float(w @ v))
-        steep += 2 * weight * float(w @ x)
-    return level, both, steep
+    def __init__(self, pages: Integers, ns: Integers) -> None:
+        self._pages, self._ns = pages, ns
+        n = int(pages.size)
+        self.mean_pages, self.mean_ns = exact_sum(pages) / n, exact_sum(ns) / n
+        self.slope = 0.0
+        sums = np.zeros(3)
+        for _, centred, residuals in self._pieces():
+            sums += (centred @ centred, centred @ residuals, residuals @ residuals)
+        self.spread, power = float(sums[0]), float(sums[2])
+        self.slope = float(sums[1]) / self.spread
+        rest = sum(float(residuals @ residuals) for _, _, residuals in self._pieces())
+        self.r_squared = 1 - rest / power if power else None
+
+    def _pieces(self, lead: int = 0) -> Iterator[tuple[int, Floats, Floats]]:
+        """(how many were in the piece before, pages - mean, ns - the line); each has up to `lead` of those."""
+        for start in range(0, self._pages.size, CHUNK):
+            again = min(lead, start)
+            part = slice(start - again, start + CHUNK)
+            centred: Floats = np.subtract(self._pages[part], self.mean_pages, dtype=np.float64)
+            yield again, centred, self._ns[part] - self.mean_ns - self.slope * centred
+
+    def newey_west(self) -> tuple[float, float, float]:
+        """The long-run covariance, summed over the sample, of the two estimating equations: level, both, slope.
+
+        Bartlett's weights; Newey and West's lag, 4 (n / 100)^(2/9).
+        """
+        n = self._pages.size
+        lags = min(n - 1, int(4 * (n / 100) ** (2 / 9)))
+        sums = np.zeros(3)
+        for begin, centred, u in self._pieces(lags):
+            w = u * centred
+            sums += (u[begin:] @ u[begin:], u[begin:] @ w[begin:], w[begin:] @ w[begin:])
+            for lag in range(1, min(lags + 1, u.size)):
+                first = max(begin, lag)
+                now, then = slice(first, None), slice(first - lag, u.size - lag)
+                weight = 1 - lag / (lags + 1)
+                cross = u[now] @ w[then] + w[now] @ u[then]
+                sums += (2 * weight * (u[now] @ u[then]), weight * cross, 2 * weight * (w[now] @ w[then]))
+        return float(sums[0]), float(sums[1]), float(sums[2])
 
 
 def _but(left_out: list[tuple[int, int]]) -> str:

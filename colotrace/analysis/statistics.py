@@ -19,7 +19,7 @@ PERCENTILES = {"p50": 500, "p90": 900, "p99": 990, "p999": 999}
 PERCENTILE_NAMES = {"p50": "p50", "p90": "p90", "p99": "p99", "p999": "p99.9"}
 NO_VALUES = "there are no values"
 ONE_VALUE = "one value has no spread"
-_CHUNK = 1 << 20
+CHUNK = 1 << 20
 _BINS_PER_DECADE = 20
 
 
@@ -58,7 +58,7 @@ def distribution(values: Integers) -> Distribution:
     n = int(values.size)
     if n == 0:
         fields = ("mean", "sd", "min", *PERCENTILES, "max")
-        return Distribution(0, 0, *[None] * 8, missing=dict.fromkeys(fields, NO_VALUES))
+        return Distribution(0, 0, None, None, None, None, None, None, None, None, dict.fromkeys(fields, NO_VALUES))
     total = exact_sum(values)
     mean = total / n
     missing: dict[str, str] = {}
@@ -92,16 +92,16 @@ def rank(n: int, thousandths: int) -> int:
 def exact_sum(values: Integers) -> int:
     """The sum as a Python integer: int64 overflows at 10 million waits of a quarter of an hour."""
     total = 0
-    for start in range(0, values.size, _CHUNK):
-        part = values[start : start + _CHUNK]
+    for start in range(0, values.size, CHUNK):
+        part = values[start : start + CHUNK]
         total += (int((part >> 32).sum()) << 32) + int((part & 0xFFFFFFFF).sum())
     return total
 
 
 def _squares(values: Integers, mean: float) -> float:
     parts = []
-    for start in range(0, values.size, _CHUNK):
-        part = values[start : start + _CHUNK] - mean
+    for start in range(0, values.size, CHUNK):
+        part = values[start : start + CHUNK] - mean
         parts.append(float(np.dot(part, part)))
     return math.fsum(parts)
 
@@ -134,8 +134,8 @@ def histogram(values: Integers) -> Histogram | None:
         return None
     grid = _grid()
     counts = np.zeros(grid.size, np.int64)
-    for start in range(0, values.size, _CHUNK):
-        bins = np.searchsorted(grid, values[start : start + _CHUNK], side="right") - 1
+    for start in range(0, values.size, CHUNK):
+        bins = np.searchsorted(grid, values[start : start + CHUNK], side="right") - 1
         counts += np.bincount(np.clip(bins, 0, None), minlength=grid.size)
     counts[-2] += counts[-1]  # the largest int64 itself has no edge above it
     used = np.flatnonzero(counts[:-1])

@@ -86,7 +86,8 @@ class Timeline:
             return Trend(self._of, (), None, None, missing={"drift": self._missing.get("trend", NO_BEGIN)})
         bins = tuple(self._bin(i) for i in range(len(self._edges) - 1))
         if len(bins) < LEAST_BINS:
-            reason = f"a drift takes {LEAST_BINS} bins of 5 checkpoints; there are {len(bins)}"
+            there = f"there are {self._n:,} in {len(bins)}"
+            reason = f"a drift takes {LEAST_BINS**2} checkpoints in {LEAST_BINS} bins; {there}"
             return Trend(self._of, bins, None, None, self._coarse, self.clock, missing={"drift": reason})
         others = [name for name in self._medians if name != self._of]
         each = 1 - (1 - CONFIDENCE) / max(1, len(others))

@@ -95,8 +95,9 @@ class Trend:
 def edges_of(when_ns: Integers, most: int = MOST_BINS) -> list[int]:
     """Where bins begin among ascending times, and where the last one ends.
 
-    Bins have equally many checkpoints (so that their medians are equally good), except that a gap of a twentieth of
-    the whole time (a pause between two runs, say) is always between two bins.
+    Bins have equally many checkpoints, so that their medians are equally good, except that a gap of a twentieth of the
+    whole time (a pause between two runs, say) is always between two bins. There are no more bins than checkpoints in
+    one: a bin should outlast what makes neighbouring checkpoints alike.
     """
     n = int(when_ns.size)
     if not n:
@@ -104,11 +105,12 @@ def edges_of(when_ns: Integers, most: int = MOST_BINS) -> list[int]:
     gaps = np.diff(when_ns)
     span = int(when_ns[-1] - when_ns[0])
     cuts = np.flatnonzero(gaps > span * _GAP) + 1 if n > LEAST_IN_BIN * 4 else np.empty(0, np.int64)
+    wanted = min(most, math.isqrt(n))
     starts = [0, *(int(cut) for cut in cuts), n]
     edges = [0]
     for start, end in pairwise(starts):
         count = end - start
-        bins = max(1, min(count // LEAST_IN_BIN, round(most * count / n)))
+        bins = max(1, min(count // LEAST_IN_BIN, round(wanted * count / n)))
         edges += [start + count * (i + 1) // bins for i in range(bins)]
     return edges
 
@@ -162,9 +164,9 @@ def step_of(when_ns: Integers, level_ns: Floats) -> Step | None:
     n = level_ns.size
     if n < LEAST_BINS:
         return None
-    ranks = np.argsort(np.argsort(level_ns, kind="stable")) + 1
+    order = np.argsort(np.argsort(level_ns, kind="stable")) + 1
     _, groups, sizes = np.unique(level_ns, return_inverse=True, return_counts=True)
-    ranks = (np.bincount(groups, ranks) / sizes)[groups]  # equal levels share their mean rank
+    ranks = (np.bincount(groups, order) / sizes)[groups]  # equal levels share their mean rank
     statistic = np.abs(2 * np.cumsum(ranks)[:-1] - np.arange(1, n) * (n + 1))
     at = int(statistic.argmax()) + 1
     before, after = level_ns[:at], level_ns[at:]

@@ -71,11 +71,11 @@ def command(
         series = _chosen(recording.series(), vms, role)
         count = slowest if slowest is not None else SLOWEST_OF_PAGE if form == "html" else SLOWEST
         report = report_of(recordings, recording.problems, series, slowest=count, progress=tell)
-        if form == "text" and output is None:
-            _print(report)
-            return
         tell(f"writing {form}")
-        data = _rendered(report, form)
+        data = None if form == "text" and output is None else _rendered(report, form)
+    if data is None:
+        _print(report)  # not before the progress has left the screen
+        return
     if output is None and form not in _TO_FILES:
         click.echo(data, nl=False)
         return
@@ -153,7 +153,7 @@ def _beside(recording: str, form: str) -> str:
 
 def _write(path: str, data: bytes) -> None:
     """Writes a file for its owner only, or raises OutputError."""
-    from colotrace.cli.newfile import open_private
+    from colotrace.newfile import open_private
 
     with os.fdopen(open_private(path, "--output", empty=True), "wb") as file:
         file.write(data)

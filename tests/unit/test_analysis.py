@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -173,8 +174,9 @@ def test_false_alarms_of_drifts_are_as_rare_as_stated() -> None:
         levels = np.zeros(1200)
         for i in range(1, 1200):
             levels[i] = 0.8 * levels[i - 1] + shocks[i]
-        medians = np.median(levels.reshape(60, 20), axis=1)
-        found = drift_of(np.arange(60.0), medians)
+        edges = edges_of(np.arange(1200) * 10**9)
+        medians = np.array([np.median(levels[a:b]) for a, b in pairwise(edges)])
+        found = drift_of(np.arange(float(medians.size)), medians)
         assert found is not None
         alarms += found.evidence
     assert alarms / 400 < 0.09
@@ -211,6 +213,32 @@ def test_the_line_through_pages_is_numpys_and_its_errors_hold() -> None:
         assert found.r_squared == pytest.approx(np.corrcoef(pages, ns)[0, 1] ** 2)
         held += abs(found.per_page_ns - 2500) < 2 * found.per_page_error_ns
     assert 0.9 < held / 200 < 0.99
+
+
+def test_the_errors_do_not_depend_on_the_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And are those of the textbook's double sum."""
+    random = np.random.default_rng(11)
+    pages = random.integers(100, 5000, 257)
+    ns = 1_000_000 + 2500 * pages + np.cumsum(random.integers(-9000, 9000, 257))
+    whole = fit(pages, ns)
+    assert not isinstance(whole, str)
+    lags = int(4 * (257 / 100) ** (2 / 9))
+    design = np.column_stack([np.ones(257), pages])
+    residuals = ns - design @ [whole.fixed_ns, whole.per_page_ns]
+    scores = design * residuals[:, None]
+    meat = scores.T @ scores
+    for lag in range(1, lags + 1):
+        cross = scores[lag:].T @ scores[:-lag]
+        meat += (1 - lag / (lags + 1)) * (cross + cross.T)
+    bread = np.linalg.inv(design.T @ design)
+    errors = np.sqrt(np.diag(bread @ meat @ bread) * 257 / 255)
+    assert [whole.fixed_error_ns, whole.per_page_error_ns] == pytest.approx(errors, rel=1e-6)
+    for chunk in (1, 2, 50, 256):
+        monkeypatch.setattr("colotrace.analysis.ramcost.CHUNK", chunk)
+        found = fit(pages, ns)
+        assert not isinstance(found, str)
+        assert found.per_page_error_ns == pytest.approx(whole.per_page_error_ns)
+        assert found.fixed_error_ns == pytest.approx(whole.fixed_error_ns)
 
 
 def test_one_checkpoint_does_not_decide_the_cost_of_a_page() -> None:

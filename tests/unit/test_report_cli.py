@@ -18,6 +18,7 @@ from colotrace.recording.writing import open_writer
 from .standin import PARTS, arrays
 
 PID = 17
+LATER = "2026-11-25T11:00:00Z"
 
 
 def attached(vm: str = "vm", **more: Any) -> dict[str, Any]:
@@ -99,7 +100,7 @@ def test_a_run_without_an_end_says_so_before_its_figures(tmp_path: Path) -> None
 
 def test_one_of_several_vms_can_be_chosen(tmp_path: Path) -> None:
     record(tmp_path / "a.jsonl", 20, vm="a")
-    record(tmp_path / "b.jsonl", 20, vm="b")
+    record(tmp_path / "b.jsonl", 20, vm="b", started=LATER)
     found = json.loads(report(str(tmp_path), "--format", "json", "--vm", "b"))
     assert [series["label"] for series in found["series"]] == ["b primary"]
     assert "a primary" in report(str(tmp_path), "--vm", "c", code=11)
@@ -108,9 +109,8 @@ def test_one_of_several_vms_can_be_chosen(tmp_path: Path) -> None:
 
 def test_runs_of_two_versions_are_apart_and_said_to_be_so(tmp_path: Path) -> None:
     record(tmp_path / "a.jsonl", 20, meanings={"primary": {"lock-release": "other"}})
-    record(
-        tmp_path / "b.jsonl", 20, qemu_version="11.1.3", build_id="cd", meanings={"primary": {"lock-release": "ram"}}
-    )
+    newer = {"qemu_version": "11.1.3", "build_id": "cd", "meanings": {"primary": {"lock-release": "ram"}}}
+    record(tmp_path / "b.jsonl", 20, started=LATER, **newer)
     found = json.loads(report(str(tmp_path), "--format", "json"))
     assert len(found["series"]) == 2 and "lock-release (other / ram)" in found["differences"][0]
 
