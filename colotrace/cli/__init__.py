@@ -127,13 +127,8 @@ def main() -> None:
       sudo colotrace qmp-bridge --pid 4711 --qmp /run/vm/qmp.sock --listen /run/vm/bridge.sock
       sudo colotrace check --pid 4711 --qmp /run/vm/qmp.sock
       colotrace audit capture.txt
-<<<<<<< HEAD
       colotrace report run.parquet
       colotrace convert run.parquet run.csv
-=======
-      colotrace convert run.parquet run.csv
-      colotrace report run.parquet
->>>>>>> report
     """
 
 

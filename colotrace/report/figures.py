@@ -89,7 +89,8 @@ def over_time(data: SeriesData) -> Figure:
                     [row, _counted(b, wall), time_text(v), "" if v is None else f"{v:,} ns"]
                     for row, b, v in zip(slowest, bins, values, strict=True)
                 ],
-                "hovertemplate": f"<b>{part}</b> %{{customdata[2]}} (%{{customdata[3]}})<br>%{{customdata[1]}}<extra></extra>",
+                "hovertemplate": f"<b>{part}</b> "
+                "%{customdata[2]} (%{customdata[3]})<br>%{customdata[1]}<extra></extra>",
             }
         )
     middles = [_x(b.begin_ns + int(w * 5e5), wall) for b, w in zip(bins, widths, strict=True)]

@@ -25,7 +25,6 @@ from colotrace.report.figures import base_layout, distributions, over_time, them
 from colotrace.report.pagedata import PART, WHOLE, SeriesData, gather
 from colotrace.report.palette import PHASE_COLOURS, PHASE_TEXTURES, THEMES
 
-
 LEAST_OF_SERIES = 100
 
 

@@ -14,6 +14,7 @@ from colotrace.analysis.summarise import report_of
 from colotrace.recording import open_recording
 from colotrace.report import html as module
 from colotrace.report.html import html, json_text
+
 from . import browser
 
 PAIR = Path(__file__).parents[1] / "data" / "recording_pair.jsonl"
