@@ -1,4 +1,4 @@
-"""A screenshot of a report's page: over time, distributions, the slowest and one of them; see scripts/report_picture."""
+"""A screenshot of a report's page: over time, the slowest, and one of them; see scripts/report_picture."""
 
 from __future__ import annotations
 
@@ -18,6 +18,13 @@ OPTIONS = (
 WIDTH, HEIGHT = 1200, 5000
 MOST_BYTES = 200_000
 DRAWN = "return [...document.querySelectorAll('#s1 .plot, #s1 .waterfall')].every((p) => p.querySelector('path'))"
+SHORTER = """
+const figure = document.querySelector('#s1 [data-figure=distribution]').closest('figure');
+figure.previousElementSibling.remove();
+figure.remove();
+document.documentElement.style.overflow = 'hidden';
+"""
+"""Distributions do not fit a README."""
 PLACE = """
 const top = document.querySelector('#s1 .plot').closest('figure').previousElementSibling.getBoundingClientRect().top;
 return [top + scrollY - 8, document.querySelector('#s1 .pair').getBoundingClientRect().bottom + scrollY]
@@ -40,6 +47,7 @@ def main(recording: str, picture: Path) -> int:
             driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
             driver.get(page.as_uri())
             WebDriverWait(driver, 60, 0.1).until(lambda d: d.execute_script(DRAWN))
+            driver.execute_script(SHORTER)
             top, bottom = driver.execute_script(PLACE)
             clip = {"x": 0, "y": top, "width": WIDTH, "height": bottom - top, "scale": 1}
             shot = driver.execute_cdp_cmd("Page.captureScreenshot", {"format": "png", "clip": clip})

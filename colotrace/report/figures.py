@@ -95,23 +95,25 @@ def over_time(data: SeriesData) -> Figure:
         )
     middles = [_x(b.begin_ns + int(w * 5e5), wall) for b, w in zip(bins, widths, strict=True)]
     one_each = all(b.n == 1 for b in bins)
-    lines = [("longest", [b.max_ns for b in bins], _MAX, "markers", "circle")]
+    lines: list[tuple[str, Sequence[int | None], str, str, str]] = [
+        ("longest", [b.max_ns for b in bins], _MAX, "markers", "circle")
+    ]
     if not one_each:
         lines += [("median", [b.median_ns for b in bins], _MEDIAN, "lines", "")]
         if any(b.p99_ns for b in bins):
             lines += [("p99", [b.p99_ns for b in bins], _P99, "lines", "")]
-    for name, values, colour, mode, symbol in lines:
+    for name, times, colour, mode, symbol in lines:
         trace: Figure = {
             "type": "scatter",
             "name": of if one_each else f"{of}, {name}",
             "legend": "legend2",
             "x": middles,
-            "y": [None if v is None else v / 1e6 for v in values],
+            "y": [None if v is None else v / 1e6 for v in times],
             "yaxis": "y2",
             "mode": mode,
             "line": {"color": colour, "width": 2, "dash": "dot" if name == "p99" else "solid"},
             "customdata": [
-                [row, _counted(b, wall), time_text(v)] for row, b, v in zip(slowest, bins, values, strict=True)
+                [row, _counted(b, wall), time_text(v)] for row, b, v in zip(slowest, bins, times, strict=True)
             ],
             "hovertemplate": f"<b>{of} {name}</b> %{{customdata[2]}}<br>%{{customdata[1]}}<extra></extra>",
         }
@@ -125,9 +127,9 @@ def over_time(data: SeriesData) -> Figure:
     else:
         layout["xaxis"] |= {"title": {"text": "seconds of CLOCK_MONOTONIC"}}
     layout["yaxis"] |= {"domain": [0, 0.58], "title": {"text": "mean per checkpoint, ms"}, "rangemode": "tozero"}
-    times = [v for b in bins for v in (b.median_ns, b.max_ns) if v]
+    ends = [v for b in bins for v in (b.median_ns, b.max_ns) if v]
     layout["yaxis2"] = base_layout(0)["yaxis"] | {"type": "log", "domain": [0.72, 1], "title": {"text": of}}
-    layout["yaxis2"] |= _time_ticks(1e6, (1, 2, 5)) | _log_range(times, 1e6)
+    layout["yaxis2"] |= _time_ticks(1e6, (1, 2, 5)) | _log_range(ends, 1e6)
     layout["legend"] |= {"y": 0.585}
     layout["legend2"] = layout["legend"] | {"y": 1.005}
     return figure

@@ -145,17 +145,18 @@
       text: moments.map((r) => `+${timeText(r.begin)} (${r.begin.toLocaleString("en")} ns)`), hovertemplate: "<b>%{y}</b> %{text}<extra></extra>",
     };
     const layout = themed(data.layout);
+    const room = 1 + 90 / Math.max(60, plot.clientWidth - 240); // for the last label
     const pause = ["vm-stop", "vm-started"].map((name) => checkpoints.mark[name]?.[index] ?? null);
     layout.height = 96 + 23 * rows.length;
     layout.margin = { l: 10, r: 14, t: 30, b: 44 };
     layout.barmode = "overlay";
-    layout.xaxis = { ...layout.xaxis, title: { text: "ms since the checkpoint began" }, range: [-0.01 * end / 1e6, end * 1.17 / 1e6] };
+    layout.xaxis = { ...layout.xaxis, title: { text: "ms since the checkpoint began" }, range: [-0.01 * end / 1e6, (end * room) / 1e6] };
     layout.yaxis = { ...layout.yaxis, type: "category", categoryorder: "array", categoryarray: [...names].reverse(),
       range: [-0.6, names.length - 0.4], automargin: true, fixedrange: true };
     if (pause[0] !== null && pause[1] !== null) {
       layout.shapes = [{ type: "rect", xref: "x", yref: "paper", x0: pause[0] / 1e6, x1: pause[1] / 1e6, y0: 0, y1: 1, layer: "below",
         line: { width: 1, dash: "dot", color: muted() }, fillcolor: muted(), opacity: 0.16 }];
-      layout.annotations = [{ x: (pause[0] + pause[1]) / 2e6, xref: "x", y: 1, yref: "paper", yanchor: "bottom", showarrow: false,
+      layout.annotations = [{ x: pause[0] / 1e6, xref: "x", xanchor: "left", y: 1, yref: "paper", yanchor: "bottom", showarrow: false,
         text: `VM paused ${timeText(checkpoints.pause_ns[index])}` }];
     }
     Plotly.react(plot, [bar, mark, label], layout, { ...config, displayModeBar: narrow() ? false : "hover" });
