@@ -49,7 +49,7 @@ def main(recording: str, picture: Path) -> int:
             WebDriverWait(driver, 60, 0.1).until(lambda d: d.execute_script(DRAWN))
             driver.execute_script(SHORTER)
             top, bottom = driver.execute_script(PLACE)
-            clip = {"x": 0, "y": top, "width": WIDTH, "height": bottom - top, "scale": 1}
+            clip = {"x": 0, "y": top, "width": WIDTH, "height": bottom - top, "scale": 0.8}
             shot = driver.execute_cdp_cmd("Page.captureScreenshot", {"format": "png", "clip": clip})
         finally:
             driver.quit()

@@ -125,7 +125,7 @@ def _slowest(at: int, data: SeriesData) -> str:
         return "<p>There is none to list.</p>"
     names = dict(zip(data.rows, identifiers(data), strict=True))
     days = {time_of_day(slow.when_ns)[:10] for slow in one.slowest if slow.when_ns is not None}
-    first, head = (11, f"began ({days.pop()}, UTC)") if len(days) == 1 else (0, "began (UTC)")
+    first, head = (11, f"{days.pop()}, UTC") if len(days) == 1 else (0, "began (UTC)")
     rows = []
     for rank, slow in enumerate(one.slowest, 1):
         name = names[slow.row_index]
