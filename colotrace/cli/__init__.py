@@ -24,6 +24,7 @@ _COMMANDS = {
     "inspect": "colotrace.cli.inspect",
     "list": "colotrace.cli.list",
     "qmp-bridge": "colotrace.cli.qmp_bridge",
+    "report": "colotrace.cli.report",
 }
 _INTERRUPTED = 130
 """What a shell says of a command that SIGINT has ended."""
@@ -126,6 +127,7 @@ def main() -> None:
       sudo colotrace qmp-bridge --pid 4711 --qmp /run/vm/qmp.sock --listen /run/vm/bridge.sock
       sudo colotrace check --pid 4711 --qmp /run/vm/qmp.sock
       colotrace audit capture.txt
+      colotrace report run.parquet
       colotrace convert run.parquet run.csv
     """
 
