@@ -1,0 +1,1 @@
+"""What analysis has found, as text, Markdown, HTML and JSON."""
