@@ -3,9 +3,10 @@
 A block bootstrap: the circular one (Politis and Romano 1992), with the block length of Politis and White (2004,
 corrected by Patton, Politis and White 2009), as the `arch` package computes it. Plain percentile intervals are too
 narrow for the few dozen checkpoints that people compare. Three things widen them: blocks are half as long again, and
-never shorter than n^(1/3); the variance that is lost with the mean within n / b blocks is given back (a factor n / (n - b)); and each draw
-is divided by a chi of n / b - 1 degrees of freedom, Student's remedy for a variance that is itself an estimate. A test
-holds the coverage of all this against simulated series. Where fewer than five blocks are left there is no interval.
+never shorter than n^(1/3); the variance that is lost with the mean within n / b blocks is given back (a factor
+n / (n - b)); and each draw is divided by a chi of n / b - 1 degrees of freedom, Student's remedy for a variance that is
+itself an estimate. A test holds the coverage of all this against simulated series. Where fewer than five blocks are
+left there is no interval.
 
 A mean's resamples depend on sums of blocks only: long series are cut into a few thousand batches first, whose own
 autocorrelation is what is left. A quantile goes by how many values lie below it, which is a mean (Woodruff 1952).

@@ -19,11 +19,11 @@ def means_of(capture: Capture, role: Role) -> tuple[dict[str, float], tuple[str,
     """
     values = capture.reading.values
     findings = judge(capture.reading, role)
-    wrong = {name for one in findings for name in one.fields if one.code in _WORTHLESS or one.code.startswith("negative-")}
+    worthless = [one for one in findings if one.code in _WORTHLESS or one.code.startswith("negative-")]
+    wrong = {name for one in worthless for name in one.fields}
     names = {"avg_time": "total"} | {f"{name}_time": name for name in _PHASES}
-    means = {
-        names[field]: float(value) for field, value in values.items() if field in names and field not in wrong and value > 0
-    }
+    right = [(field, value) for field, value in values.items() if field in names and field not in wrong and value > 0]
+    means = {names[field]: float(value) for field, value in right}
     return means, tuple(f"capture: {one.message} ({one.arithmetic})" for one in findings)
 
 
