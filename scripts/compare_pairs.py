@@ -6,8 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from colotrace.analysis.compare import Comparison, Verdict, compare_series
 from colotrace.recording import open_recording
+
+from colotrace.analysis.compare import Comparison, Verdict, compare_series
 
 LESS_MIB, MORE_MIB = 8, 16
 CHECKPOINTS, DELAY_MS = 60, 60
@@ -50,7 +51,7 @@ def main(folder: Path, pairs: int) -> int:
         flagged += bool(same.named(Verdict.WORSE) or same.named(Verdict.BETTER))
         seen += "ram" in more.named(Verdict.WORSE)
         print(f"{number:>2} same: {told(same)}\n   more: {told(more)}", flush=True)
-    print(f"of {pairs} pairs of one setting {flagged} flagged; of {pairs} with a longer ram phase {seen} flagged for ram")
+    print(f"of {pairs} pairs of one setting {flagged} flagged; of {pairs} with more dirtied {seen} flagged for ram")
     return 1 if flagged or seen < pairs else 0
 
 

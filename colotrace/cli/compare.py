@@ -49,7 +49,8 @@ class _Percent(click.ParamType):
 @click.argument("a", type=click.Path())
 @click.argument("b", type=click.Path())
 @click.option("--role", type=click.Choice(["primary", "secondary"]), help="Which role, if a recording has both.")
-@click.option("--vm", metavar="NAME", help="Which VM, if a recording has several; as A:B if its name differs.")
+@click.option("--vm", metavar="NAME", help="Which VM, if a recording has several.")
+@click.option("--vm-b", metavar="NAME", help="Which VM in B, if it has another name there.")
 @click.option(
     "--answer", metavar="N", type=click.IntRange(1), help="Which answer of a capture, if it has several, from 1."
 )
@@ -66,7 +67,7 @@ class _Percent(click.ParamType):
 )
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 def command(
-    a: str, b: str, role: str | None, vm: str | None, answer: int | None, margin: float,
+    a: str, b: str, role: str | None, vm: str | None, vm_b: str | None, answer: int | None, margin: float,
     fail_if_slower: float | None, on: str, format_: str, as_json: bool,
 ) -> None:  # fmt: skip
     """Says what is better and what is worse in B than in A, phase by phase.
@@ -76,7 +77,7 @@ def command(
     95% together. Intervals know what varies within a run: record A and B on the same machine with the same load, and
     mind the settings listed as `differs`.
     """
-    comparison, problems = _compare(a, b, role, vm, answer, margin)
+    comparison, problems = _compare(a, b, role, (vm, vm_b or vm), answer, margin)
     names = [row.name for row in comparison.rows]
     if on not in names:
         raise click.BadParameter(f"{on} is none of {', '.join(names)}", param_hint="--on")
@@ -93,7 +94,7 @@ def command(
 
 
 def _compare(
-    a: str, b: str, role: str | None, vm: str | None, answer: int | None, margin: float
+    a: str, b: str, role: str | None, vms: tuple[str | None, str | None], answer: int | None, margin: float
 ) -> tuple[Comparison, tuple[str, ...]]:
     from colotrace.analysis.capture import compare_capture
     from colotrace.analysis.compare import compare_series
@@ -101,7 +102,6 @@ def _compare(
     captures = _capture(a, answer), _capture(b, answer)
     if captures[0] and captures[1]:
         raise InputError("both are captures of info_checkpoint: two means have no intervals", "Record one of the two.")
-    vms = (vm or "").split(":") if vm and ":" in vm else [vm, vm]
     problems: list[str] = []
     if captures[0] or captures[1]:
         number = 1 if captures[0] else 0
@@ -113,7 +113,7 @@ def _compare(
         series = _choose((a, b)[number], wanted, vms[number], problems)
         return compare_capture(series, capture, capture_first=number == 1, margin=margin), tuple(problems)
     one = _choose(a, role, vms[0], problems)
-    other = _choose(b, role or one.role.value, vms[-1], problems)
+    other = _choose(b, role or one.role.value, vms[1], problems)
     return compare_series(one, other, margin), tuple(problems)
 
 

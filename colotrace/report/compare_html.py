@@ -9,7 +9,7 @@ from colotrace.analysis.compare import Comparison, Row, Verdict
 from colotrace.report.compare_cells import HEADINGS, cells, counts_text, differs_text, method, reasons
 from colotrace.text import printable
 
-_WIDTH, _HEIGHT, _WIDEST = 220, 18, 2.0
+_WIDTH, _HEIGHT, _WIDEST = 220, 18, 1.0
 """Of a drawing in pixels; and the largest power of two that it shows on either side of 1."""
 _STYLE = """
 :root{color-scheme:light dark;--ink:#1b1b1b;--paper:#fff;--line:#999;--worse:#b34700;--better:#0062a8}
@@ -17,7 +17,7 @@ _STYLE = """
 body{font:16px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--paper);max-width:60rem;margin:2rem auto;
 padding:0 1rem}table{border-collapse:collapse;font-variant-numeric:tabular-nums}
 td,th{padding:.2rem .7rem;text-align:right;border-bottom:1px solid var(--line)}
-td:first-child,th:first-child,td:last-child,th:last-child,td:nth-last-child(2){text-align:left}
+td:first-child,th:first-child,td:last-child,th:last-child{text-align:left}th:nth-last-child(2){text-align:center}
 .worse{color:var(--worse);font-weight:600}.better{color:var(--better);font-weight:600}
 svg{display:block}li,p{overflow-wrap:anywhere}
 """
@@ -27,7 +27,7 @@ def as_html(comparison: Comparison, problems: tuple[str, ...] = ()) -> str:
     """The page. Names are text, never markup."""
     about = [*problems, counts_text("A", comparison.a), counts_text("B", comparison.b), *differs_text(comparison)]
     notes = [*reasons(comparison), *comparison.notes]
-    headings = [*HEADINGS[:5], "0.25 … 1 … 4", HEADINGS[5]]
+    headings = [*HEADINGS[:5], "0.5 … 1 … 2", HEADINGS[5]]
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>colotrace compare</title>'
         f"<style>{_STYLE}</style></head><body>\n<h1>{_text(comparison.summary)}</h1>\n"
