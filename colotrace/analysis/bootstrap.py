@@ -116,10 +116,10 @@ def ratio_interval(a: Estimate, b: Estimate | float, level: float = 0.95) -> Int
     if a.value <= 0:
         return Interval(None, None, None, level, "the first is 0")
     ratio = over / a.value
-    if a.draws is None or (isinstance(b, Estimate) and b.draws is None):
+    others = b.draws if isinstance(b, Estimate) else np.array([b], dtype=np.float64)
+    if a.draws is None or others is None:
         return Interval(ratio, None, None, level, reason)
-    upper = np.maximum(b.draws, 0) if isinstance(b, Estimate) else np.full_like(a.draws, b)
-    assert upper is not None
+    upper = np.maximum(others, 0)
     lower = np.maximum(a.draws, 0)
     ratios = np.full_like(lower, np.inf)
     np.divide(upper, lower, out=ratios, where=lower > 0)

@@ -213,8 +213,8 @@ def compare_with_means(
     for number, name in enumerate(names):
         mine = estimate(series.values(f"{name}_ns"), seed=number)
         if name not in means:
-            theirs = (None, mine.value) if capture_first else (mine.value, None)
-            rows.append(_not_compared(name, *theirs, "the capture does not have it, or not rightly"))
+            first, second = (None, mine.value) if capture_first else (mine.value, None)
+            rows.append(_not_compared(name, first, second, "the capture does not have it, or not rightly"))
             continue
         fixed = Estimate(1, means[name])
         one, other = (fixed, mine) if capture_first else (mine, fixed)

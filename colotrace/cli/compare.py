@@ -28,21 +28,12 @@ Examples:
 _RECORDINGS = (".parquet", ".csv")
 
 
-class _Percent(click.ParamType):
-    """5% or 5: a part of a whole."""
-
-    name = "percent"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        if isinstance(value, float):
-            return value
-        try:
-            part = float(str(value).removesuffix("%")) / 100
-        except ValueError:
-            self.fail(f"{value} is no percentage", param, ctx)
-        if not 0 <= part < 100:
-            self.fail(f"{value} is not between 0% and 9999%", param, ctx)
-        return part
+def percentage(text: str) -> float:
+    """5% or 5 -> 0.05. ValueError, which click makes a usage error of, for anything else."""
+    part = float(text.removesuffix("%")) / 100
+    if not 0 <= part < 100:
+        raise ValueError("not between 0% and 9999%")
+    return part
 
 
 @click.command("compare", epilog=_EPILOG)
@@ -55,11 +46,11 @@ class _Percent(click.ParamType):
     "--answer", metavar="N", type=click.IntRange(1), help="Which answer of a capture, if it has several, from 1."
 )
 @click.option(
-    "--margin", type=_Percent(), default=0.05, show_default="5%", metavar="PERCENT",
+    "--margin", type=percentage, default="5%", show_default=True, metavar="PERCENT",
     help="How much a figure must differ to be better or worse: runs of one setting differ as well.",
 )  # fmt: skip
 @click.option(
-    "--fail-if-slower", type=_Percent(), metavar="PERCENT", help="Exit with 1 if B is slower by more, beyond chance."
+    "--fail-if-slower", type=percentage, metavar="PERCENT", help="Exit with 1 if B is slower by more, beyond chance."
 )
 @click.option("--on", metavar="FIGURE", default="pause", show_default=True, help="What --fail-if-slower looks at.")
 @click.option(

@@ -38,7 +38,8 @@ def test_a_longer_ram_phase_is_flagged_and_fails_a_pipeline(runs: dict[str, Path
 
 def test_a_run_of_the_same_setting_has_no_longer_ram_phase(runs: dict[str, Path]) -> None:
     """Only ram, and by a margin: what else runs on a shared machine may change the other phases between two runs."""
-    done = colotrace("compare", "--json", "--margin", "50%", "--fail-if-slower", "50%", "--on", "ram", runs["a"], runs["same"])
+    limits = ("--margin", "50%", "--fail-if-slower", "50%", "--on", "ram")
+    done = colotrace("compare", "--json", *limits, runs["a"], runs["same"])
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert "ram" not in [row["name"] for row in found["rows"] if row["verdict"] in ("worse", "better")]
