@@ -1,7 +1,8 @@
 """Two series of checkpoints, or a series and an answer of info_checkpoint -> what got better, what worse. Pure.
 
-The figure compared is the mean: it is what the guest pays, checkpoint for checkpoint, while a median jumps when a stall
-goes from just under to just over half of the checkpoints. All figures of a comparison are held at one level together
+Compared are medians, or means. The mean is what the guest pays, checkpoint for checkpoint; but on a busy host a few
+checkpoints in which a thread was kept off its processor decide it, and its interval becomes too wide to tell anything.
+The median is blind to stalls in less than half of the checkpoints, and jumps when they become more. All figures of a comparison are held at one level together
 (Bonferroni). An interval knows only what varies within a run. Two runs of one setting differ by more than that; so a
 verdict needs the whole interval beyond a margin, and a phase must move the checkpoint as a whole by a part of it.
 """
@@ -89,7 +90,7 @@ class Side:
 
 @dataclass(frozen=True)
 class Row:
-    """One figure: both means in nanoseconds and B over A with its interval. `reason` says why there is no more."""
+    """One figure: both means (or medians) in nanoseconds and B over A with its interval. `reason` says why there is no more."""
 
     name: str
     a: float | None
@@ -107,7 +108,7 @@ class Row:
         """An object of JSON types: an end that is infinite is null."""
         low, high = (None if end in (None, float("inf")) else end for end in (self.ratio.low, self.ratio.high))
         return {
-            "name": self.name, "a_mean_ns": self.a, "b_mean_ns": self.b, "ratio": self.ratio.value, "low": low,
+            "name": self.name, "a_ns": self.a, "b_ns": self.b, "ratio": self.ratio.value, "low": low,
             "high": high, "level": self.ratio.level, "verdict": self.verdict.value, "reason": self.reason,
         }  # fmt: skip
 
@@ -123,6 +124,7 @@ class Comparison:
     notes: tuple[str, ...]
     margin: float
     level: float
+    statistic: str = "mean"
 
     def row(self, name: str) -> Row:
         """A figure by its name; KeyError if it is none of the role's."""
@@ -151,10 +153,10 @@ class Comparison:
         return low is not None and low > 1 + limit
 
     def as_json(self) -> dict[str, object]:
-        """An object of JSON types; ratios are B over A, of means."""
+        """An object of JSON types; `statistic` says of what `a_ns`, `b_ns` and the ratios (B over A) are."""
         return {
             "type": "compare", "summary": self.summary, "a": self.a.as_json(), "b": self.b.as_json(),
-            "margin": self.margin, "family_level": self.level, "rows": [row.as_json() for row in self.rows],
+            "statistic": self.statistic, "margin": self.margin, "family_level": self.level, "rows": [row.as_json() for row in self.rows],
             "differs": [{"name": name, "a": a, "b": b} for name, a, b in self.differs], "notes": list(self.notes),
         }  # fmt: skip
 
@@ -180,13 +182,16 @@ def side_of(series: SeriesLike) -> Side:
     )  # fmt: skip
 
 
-def compare_series(a: SeriesLike, b: SeriesLike, margin: float = MARGIN, level: float = LEVEL) -> Comparison:
-    """Two recordings' series of one role. Raises ValueError if the roles differ."""
+def compare_series(
+    a: SeriesLike, b: SeriesLike, margin: float = MARGIN, level: float = LEVEL, statistic: str = "median"
+) -> Comparison:
+    """Two recordings' series of one role, by "mean" or "median". Raises ValueError if the roles differ."""
     if a.role is not b.role:
         raise ValueError(f"a {a.role.value} and a {b.role.value} have different phases")
     sides = side_of(a), side_of(b)
     unlike, notes = unlike_phases(sides[0], sides[1])
     names = figures(a.role)
+    quantile = 0.5 if statistic == "median" else None
     total = _mean(a, "total_ns")
     rows = []
     for number, name in enumerate(names):
@@ -194,10 +199,10 @@ def compare_series(a: SeriesLike, b: SeriesLike, margin: float = MARGIN, level: 
         if name in unlike:
             rows.append(_not_compared(name, _mean(a, column), _mean(b, column), unlike[name]))
             continue
-        one, other = (estimate(side.values(column), seed=2 * number + k) for k, side in enumerate((a, b)))
+        one, other = (estimate(side.values(column), quantile, seed=2 * number + k) for k, side in enumerate((a, b)))
         why = next((side.missing(column) for side, e in ((a, one), (b, other)) if e.value is None), None)
         rows.append(_judged(name, one, other, len(names), total, margin, level, why))
-    return Comparison(*sides, tuple(rows), _differing(*sides), tuple(notes), margin, level)
+    return Comparison(*sides, tuple(rows), _differing(*sides), tuple(notes), margin, level, statistic)
 
 
 def compare_with_means(

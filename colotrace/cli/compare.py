@@ -46,6 +46,10 @@ def percentage(text: str) -> float:
     "--answer", metavar="N", type=click.IntRange(1), help="Which answer of a capture, if it has several, from 1."
 )
 @click.option(
+    "--statistic", type=click.Choice(["median", "mean"]), default="median", show_default=True,
+    help="The mean is what the guest pays; the median bears a busy host. Beside a capture: the mean, always.",
+)  # fmt: skip
+@click.option(
     "--margin", type=percentage, default="5%", show_default=True, metavar="PERCENT",
     help="How much a figure must differ to be better or worse: runs of one setting differ as well.",
 )  # fmt: skip
@@ -58,17 +62,17 @@ def percentage(text: str) -> float:
 )
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 def command(
-    a: str, b: str, role: str | None, vm: str | None, vm_b: str | None, answer: int | None, margin: float,
-    fail_if_slower: float | None, on: str, format_: str, as_json: bool,
+    a: str, b: str, role: str | None, vm: str | None, vm_b: str | None, answer: int | None, statistic: str,
+    margin: float, fail_if_slower: float | None, on: str, format_: str, as_json: bool,
 ) -> None:  # fmt: skip
     """Says what is better and what is worse in B than in A, phase by phase.
 
     A and B are recordings (.parquet, .csv, .jsonl, or directories of them); one of them may be a capture of
-    info_checkpoint's answer. Means are compared, with intervals fit for checkpoints that depend on one another, all at
+    info_checkpoint's answer. Medians (or means) are compared, with intervals fit for checkpoints that depend on one another, all at
     95% together. Intervals know what varies within a run: record A and B on the same machine with the same load, and
     mind the settings listed as `differs`.
     """
-    comparison, problems = _compare(a, b, role, (vm, vm_b or vm), answer, margin)
+    comparison, problems = _compare(a, b, role, (vm, vm_b or vm), answer, margin, statistic)
     names = [row.name for row in comparison.rows]
     if on not in names:
         raise click.BadParameter(f"{on} is none of {', '.join(names)}", param_hint="--on")
@@ -85,7 +89,8 @@ def command(
 
 
 def _compare(
-    a: str, b: str, role: str | None, vms: tuple[str | None, str | None], answer: int | None, margin: float
+    a: str, b: str, role: str | None, vms: tuple[str | None, str | None], answer: int | None, margin: float,
+    statistic: str,
 ) -> tuple[Comparison, tuple[str, ...]]:
     from colotrace.analysis.capture import compare_capture
     from colotrace.analysis.compare import compare_series
@@ -105,7 +110,7 @@ def _compare(
         return compare_capture(series, capture, capture_first=number == 1, margin=margin), tuple(problems)
     one = _choose(a, role, vms[0], problems)
     other = _choose(b, role or one.role.value, vms[1], problems)
-    return compare_series(one, other, margin), tuple(problems)
+    return compare_series(one, other, margin, statistic=statistic), tuple(problems)
 
 
 def _choose(path: str, role: str | None, vm: str | None, problems: list[str]) -> Series:

@@ -7,8 +7,12 @@ import math
 from colotrace.analysis.compare import Comparison, Row, Side, Verdict
 from colotrace.cli.units import time_text
 
-HEADINGS = ("phase", "A mean", "B mean", "B / A", "interval", "verdict")
 _MARKS = {Verdict.WORSE: "▲ ", Verdict.BETTER: "▼ "}
+
+
+def headings(comparison: Comparison) -> tuple[str, ...]:
+    """What stands over the cells."""
+    return ("phase", f"A {comparison.statistic}", f"B {comparison.statistic}", "B / A", "interval", "verdict")
 
 
 def counts_text(name: str, side: Side) -> str:
@@ -27,7 +31,7 @@ def differs_text(comparison: Comparison) -> list[str]:
 
 
 def cells(row: Row) -> tuple[str, ...]:
-    """A row under HEADINGS."""
+    """A row under headings()."""
     ratio = row.ratio
     value = "-" if ratio.value is None else f"{ratio.value:.3f}"
     held = "-" if ratio.low is None or ratio.high is None else f"{_end(ratio.low)} to {_end(ratio.high)}"
@@ -43,7 +47,7 @@ def reasons(comparison: Comparison) -> list[str]:
 def method(comparison: Comparison) -> str:
     """How it was judged."""
     return (
-        f"Ratios of means with {comparison.level:.0%} intervals, all together (Bonferroni), from a block bootstrap; a "
+        f"Ratios of {comparison.statistic}s with {comparison.level:.0%} intervals, all together (Bonferroni), from a block bootstrap; a "
         f"verdict needs the whole interval beyond {comparison.margin:.0%}. It knows what varies within a run, not what "
         "changed around it between two runs."
     )

@@ -6,7 +6,7 @@ import html
 import math
 
 from colotrace.analysis.compare import Comparison, Row, Verdict
-from colotrace.report.compare_cells import HEADINGS, cells, counts_text, differs_text, method, reasons
+from colotrace.report.compare_cells import cells, counts_text, differs_text, headings, method, reasons
 from colotrace.text import printable
 
 _WIDTH, _HEIGHT, _WIDEST = 220, 18, 1.0
@@ -27,12 +27,12 @@ def as_html(comparison: Comparison, problems: tuple[str, ...] = ()) -> str:
     """The page. Names are text, never markup."""
     about = [*problems, counts_text("A", comparison.a), counts_text("B", comparison.b), *differs_text(comparison)]
     notes = [*reasons(comparison), *comparison.notes]
-    headings = [*HEADINGS[:5], "0.5 … 1 … 2", HEADINGS[5]]
+    *first, last = headings(comparison)
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>colotrace compare</title>'
         f"<style>{_STYLE}</style></head><body>\n<h1>{_text(comparison.summary)}</h1>\n"
         f"<ul>{''.join(f'<li>{_text(line)}</li>' for line in about)}</ul>\n<table><thead><tr>"
-        f"{''.join(f'<th scope=col>{_text(one)}</th>' for one in headings)}</tr></thead><tbody>\n"
+        f"{''.join(f'<th scope=col>{_text(one)}</th>' for one in (*first, "0.5 … 1 … 2", last))}</tr></thead><tbody>\n"
         f"{''.join(map(_row, comparison.rows))}</tbody></table>\n"
         f"<ul>{''.join(f'<li>{_text(note)}</li>' for note in notes)}</ul>\n"
         f"<p>{_text(method(comparison))}</p>\n</body></html>\n"

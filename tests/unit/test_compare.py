@@ -54,6 +54,14 @@ class Series:
         return "the probe was lost" if column[:-3] in self.without else None
 
 
+def test_a_stall_in_a_third_of_the_checkpoints_is_seen_by_the_mean_alone() -> None:
+    a, b = Series(1, n=200), Series(2, n=200)
+    for column in ("recv_ns", "total_ns", "pause_ns"):
+        b.data[column][::3] += 41_000_000
+    assert "pause" in compare_series(a, b, statistic="mean").named(Verdict.WORSE)
+    assert not compare_series(a, b, statistic="median").is_slower("pause", 0.5)
+
+
 def test_a_longer_ram_phase_is_worse_and_nothing_else_is() -> None:
     found = compare_series(Series(1), Series(2, times={"ram": 1.8}))
     assert found.row("ram").verdict is Verdict.WORSE
