@@ -2,9 +2,11 @@
 
 Compared are medians, or means. The mean is what the guest pays, checkpoint for checkpoint; but on a busy host a few
 checkpoints in which a thread was kept off its processor decide it, and its interval becomes too wide to tell anything.
-The median is blind to stalls in less than half of the checkpoints, and jumps when they become more. All figures of a comparison are held at one level together
-(Bonferroni). An interval knows only what varies within a run. Two runs of one setting differ by more than that; so a
-verdict needs the whole interval beyond a margin, and a phase must move the checkpoint as a whole by a part of it.
+The median is blind to stalls in less than half of the checkpoints, and jumps when they become more.
+
+All figures of a comparison are held at one level together (Bonferroni). An interval knows only what varies within a
+run. Two runs of one setting differ by more than that; so a verdict needs the whole interval beyond a margin, and a
+phase must move the checkpoint as a whole by a part of it.
 """
 
 from __future__ import annotations
@@ -90,7 +92,7 @@ class Side:
 
 @dataclass(frozen=True)
 class Row:
-    """One figure: both means (or medians) in nanoseconds and B over A with its interval. `reason` says why there is no more."""
+    """One figure: both statistics in nanoseconds, B over A with its interval; `reason` says why there is no more."""
 
     name: str
     a: float | None
@@ -156,7 +158,8 @@ class Comparison:
         """An object of JSON types; `statistic` says of what `a_ns`, `b_ns` and the ratios (B over A) are."""
         return {
             "type": "compare", "summary": self.summary, "a": self.a.as_json(), "b": self.b.as_json(),
-            "statistic": self.statistic, "margin": self.margin, "family_level": self.level, "rows": [row.as_json() for row in self.rows],
+            "statistic": self.statistic, "margin": self.margin, "family_level": self.level,
+            "rows": [row.as_json() for row in self.rows],
             "differs": [{"name": name, "a": a, "b": b} for name, a, b in self.differs], "notes": list(self.notes),
         }  # fmt: skip
 

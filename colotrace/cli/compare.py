@@ -68,9 +68,9 @@ def command(
     """Says what is better and what is worse in B than in A, phase by phase.
 
     A and B are recordings (.parquet, .csv, .jsonl, or directories of them); one of them may be a capture of
-    info_checkpoint's answer. Medians (or means) are compared, with intervals fit for checkpoints that depend on one another, all at
-    95% together. Intervals know what varies within a run: record A and B on the same machine with the same load, and
-    mind the settings listed as `differs`.
+    info_checkpoint's answer. Medians (or means) are compared, with intervals fit for checkpoints that depend on one
+    another, all at 95% together. Intervals know what varies within a run: record A and B on the same machine with the
+    same load, and mind the settings listed as `differs`.
     """
     comparison, problems = _compare(a, b, role, (vm, vm_b or vm), answer, margin, statistic)
     names = [row.name for row in comparison.rows]

@@ -47,9 +47,9 @@ def reasons(comparison: Comparison) -> list[str]:
 def method(comparison: Comparison) -> str:
     """How it was judged."""
     return (
-        f"Ratios of {comparison.statistic}s with {comparison.level:.0%} intervals, all together (Bonferroni), from a block bootstrap; a "
-        f"verdict needs the whole interval beyond {comparison.margin:.0%}. It knows what varies within a run, not what "
-        "changed around it between two runs."
+        f"Ratios of {comparison.statistic}s with {comparison.level:.0%} intervals, all together (Bonferroni), from a block "
+        f"bootstrap; a verdict needs the whole interval beyond {comparison.margin:.0%}. It knows what varies within a run, "
+        "not what changed around it between two runs."
     )
 
 

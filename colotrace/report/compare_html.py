@@ -28,11 +28,12 @@ def as_html(comparison: Comparison, problems: tuple[str, ...] = ()) -> str:
     about = [*problems, counts_text("A", comparison.a), counts_text("B", comparison.b), *differs_text(comparison)]
     notes = [*reasons(comparison), *comparison.notes]
     *first, last = headings(comparison)
+    columns = [*first, "0.5 … 1 … 2", last]
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>colotrace compare</title>'
         f"<style>{_STYLE}</style></head><body>\n<h1>{_text(comparison.summary)}</h1>\n"
         f"<ul>{''.join(f'<li>{_text(line)}</li>' for line in about)}</ul>\n<table><thead><tr>"
-        f"{''.join(f'<th scope=col>{_text(one)}</th>' for one in (*first, "0.5 … 1 … 2", last))}</tr></thead><tbody>\n"
+        f"{''.join(f'<th scope=col>{_text(one)}</th>' for one in columns)}</tr></thead><tbody>\n"
         f"{''.join(map(_row, comparison.rows))}</tbody></table>\n"
         f"<ul>{''.join(f'<li>{_text(note)}</li>' for note in notes)}</ul>\n"
         f"<p>{_text(method(comparison))}</p>\n</body></html>\n"
