@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from colotrace.analysis.compare import Comparison, Row, Side, Verdict
-from colotrace.cli.units import time_text
+from colotrace.units import time_text
 
 _MARKS = {Verdict.WORSE: "▲ ", Verdict.BETTER: "▼ "}
 
@@ -47,9 +47,9 @@ def reasons(comparison: Comparison) -> list[str]:
 def method(comparison: Comparison) -> str:
     """How it was judged."""
     return (
-        f"Ratios of {comparison.statistic}s with {comparison.level:.0%} intervals, all together (Bonferroni), from a block "
-        f"bootstrap; a verdict needs the whole interval beyond {comparison.margin:.0%}. It knows what varies within a run, "
-        "not what changed around it between two runs."
+        f"Ratios of {comparison.statistic}s with {comparison.level:.0%} intervals, all together (Bonferroni), from a "
+        f"block bootstrap; a verdict needs the whole interval beyond {comparison.margin:.0%}. It knows what varies "
+        "within a run, not what changed around it between two runs."
     )
 
 
