@@ -19,6 +19,7 @@ _COMMANDS = {
     "audit": "colotrace.cli.audit",
     "check": "colotrace.cli.check",
     "compare": "colotrace.cli.compare",
+    "convert": "colotrace.cli.convert",
     "doctor": "colotrace.cli.doctor",
     "info-checkpoint": "colotrace.cli.info_checkpoint",
     "inspect": "colotrace.cli.inspect",
@@ -127,6 +128,7 @@ def main() -> None:
       sudo colotrace check --pid 4711 --qmp /run/vm/qmp.sock
       colotrace audit capture.txt
       colotrace compare before.parquet after.parquet
+      colotrace convert run.parquet run.csv
     """
 
 
