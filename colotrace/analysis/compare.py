@@ -48,10 +48,13 @@ class SeriesLike(Protocol):
     """What is needed of a colotrace.recording Series."""
 
     role: Role
-    label: str
     qemu_version: str | None
     build_id: str | None
     header: Any
+
+    @property
+    def label(self) -> str:
+        """For people; to be escaped."""
 
     @property
     def counts(self) -> Any:

@@ -15,7 +15,7 @@ SEED = Path(__file__).parents[1] / "data" / "seed_results.jsonl"
 MEANS = {"stat": 1.2e6, "dev": 5e5, "ram": 6e6, "put": 2e4, "recv": 4e4, "load": 16e6, "resume": 2e6, "other": 1e4}
 
 
-def recording(path: Path, seed: int, ram: float = 1.0, names: tuple[str, ...] = ("vm",), n: int = 60) -> str:
+def recording(path: Path, seed: int, ram: float = 1.0, names: tuple[str, ...] = ("vm",), n: int = 200) -> str:
     """A recording of JSON lines, written as a version 1 attach did."""
     random = np.random.default_rng(seed)
     lines: list[dict[str, object]] = []
