@@ -10,11 +10,11 @@ from colo_lab.pair import ColoPair
 from colo_lab.settings import Settings
 from support import colotrace
 
-CHECKPOINTS = 30
+CHECKPOINTS = 120
 
 
 def record(path: Path, dirty_mib: int) -> None:
-    with ColoPair(Settings(dirty_mib=dirty_mib, delay_ms=60)) as pair:
+    with ColoPair(Settings(dirty_mib=dirty_mib, delay_ms=40)) as pair:
         done = colotrace("attach", "--pid", pair.primary.pid, "-n", CHECKPOINTS, "--output", path)
         assert done.returncode == 0, done.stderr
 
