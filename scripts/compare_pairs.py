@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from colotrace.recording import open_recording
+from colotrace.recording import Series, open_recording
 
 from colotrace.analysis.compare import Comparison, Verdict, compare_series
 
@@ -30,6 +30,12 @@ def record(path: Path, dirty_mib: int) -> None:
     partial.rename(path)
 
 
+def primary(*paths: Path) -> Series:
+    """The primary of some runs, read together."""
+    (found,) = (one for one in open_recording(*paths).series() if one.role.value == "primary")
+    return found
+
+
 def told(comparison: Comparison) -> str:
     """The flags of a pair, and what the three figures of interest have done."""
     ratios = [f"{name} {comparison.row(name).ratio.value:.2f}" for name in ("ram", "total", "pause")]
@@ -46,12 +52,15 @@ def main(folder: Path, pairs: int) -> int:
         for side, dirty in SIDES.items():
             path = folder / f"{side}-{number}.jsonl"
             record(path, dirty)
-            (series[side],) = (one for one in open_recording(path).series() if one.role.value == "primary")
+            series[side] = primary(path)
         same, more = (compare_series(series["a"], series[side]) for side in ("same", "more"))
         flagged += bool(same.named(Verdict.WORSE) or same.named(Verdict.BETTER))
         seen += "ram" in more.named(Verdict.WORSE)
         print(f"{number:>2} same: {told(same)}\n   more: {told(more)}", flush=True)
     print(f"of {pairs} pairs of one setting {flagged} flagged; of {pairs} with more dirtied {seen} flagged for ram")
+    pooled = {side: primary(*(folder / f"{side}-{n}.jsonl" for n in range(1, pairs + 1))) for side in SIDES}
+    for side in ("same", "more"):
+        print(f"all {pairs} runs a side, {side}: {told(compare_series(pooled['a'], pooled[side]))}")
     return 1 if flagged or seen < pairs else 0
 
 
