@@ -6,9 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from colotrace.recording import Series, open_recording
-
 from colotrace.analysis.compare import Comparison, Verdict, compare_series
+from colotrace.recording import Series, open_recording
 
 LESS_MIB, MORE_MIB = 8, 16
 CHECKPOINTS, DELAY_MS = 60, 60
