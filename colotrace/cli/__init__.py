@@ -18,6 +18,7 @@ _COMMANDS = {
     "attach": "colotrace.cli.attach",
     "audit": "colotrace.cli.audit",
     "check": "colotrace.cli.check",
+    "compare": "colotrace.cli.compare",
     "convert": "colotrace.cli.convert",
     "doctor": "colotrace.cli.doctor",
     "info-checkpoint": "colotrace.cli.info_checkpoint",
@@ -31,7 +32,7 @@ _INTERRUPTED = 130
 EXIT_CODES = """\b
 Exit codes:
   0  done, or ended by Ctrl-C or SIGTERM
-  1  check and audit: something is wrong with the patch's figures
+  1  check and audit: something is wrong with the patch's figures; compare --fail-if-slower: B is slower
   2  wrong usage
   3  the process: not there, not a QEMU, gone, several to choose from
   4  the binary: not ELF, truncated, another architecture, no QEMU, no COLO in it
@@ -128,6 +129,7 @@ def main() -> None:
       sudo colotrace check --pid 4711 --qmp /run/vm/qmp.sock
       colotrace audit capture.txt
       colotrace report run.parquet
+      colotrace compare before.parquet after.parquet
       colotrace convert run.parquet run.csv
     """
 
