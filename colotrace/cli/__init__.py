@@ -23,6 +23,7 @@ _COMMANDS = {
     "inspect": "colotrace.cli.inspect",
     "list": "colotrace.cli.list",
     "qmp-bridge": "colotrace.cli.qmp_bridge",
+    "remedy": "colotrace.cli.remedy",
 }
 _INTERRUPTED = 130
 """What a shell says of a command that SIGINT has ended."""
@@ -125,6 +126,7 @@ def main() -> None:
       sudo colotrace qmp-bridge --pid 4711 --qmp /run/vm/qmp.sock --listen /run/vm/bridge.sock
       sudo colotrace check --pid 4711 --qmp /run/vm/qmp.sock
       colotrace audit capture.txt
+      sudo colotrace remedy nodelay --pid 4711
     """
 
 
