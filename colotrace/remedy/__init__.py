@@ -1,1 +1,1 @@
-"""Remedies for a running, unmodified QEMU: each changes one setting, measures what that gains, and can be taken back."""
+"""Remedies for a running, unmodified QEMU: each changes one setting, measures the gain, and can be taken back."""

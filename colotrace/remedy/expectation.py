@@ -20,7 +20,7 @@ class Expectation:
 
 
 def nodelay(sample: Sample, ends: set[Role | None], set_already: bool) -> Expectation:
-    """Measured on 7.2: Nagle at the primary's end stalls its recv (ram on the secondary), at the secondary's its load."""
+    """Measured on 7.2: Nagle at the primary's end stalls its recv (the secondary's ram), at the other its load."""
     if set_already:
         return Expectation(0, "TCP_NODELAY is set already")
     if sample.role is Role.SECONDARY:

@@ -1,4 +1,5 @@
-"""What was there before a remedy, for --revert: $XDG_STATE_HOME/colotrace/remedies, a file (0600) per remedy and process.
+"""What was there before a remedy, for --revert: $XDG_STATE_HOME/colotrace/remedies, a file (0600) for each remedy
+and process.
 
 It is written before anything is changed, so that a killed run leaves nothing that cannot be taken back.
 """

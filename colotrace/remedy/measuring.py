@@ -95,9 +95,9 @@ class Measurer:
                 if sample and sample.count < wanted and one.completed and (one.begin_ns or 0) > since:
                     sample.add(one)
             self._on_progress(word, min(sample.count for sample in samples.values()), wanted)
-            if self._exited or not all(t.alive and not t.lost for t in self._session.targets):
-                if not self._session.ended or self._exited:
-                    raise NothingSeenError(f"checkpoints ended while they were measured {word} the change")
+            gone = not all(target.alive and not target.lost for target in self._session.targets)
+            if self._exited or (gone and not self._session.ended):
+                raise NothingSeenError(f"checkpoints ended while they were measured {word} the change")
         return samples
 
     def _receive(self, timeout_ms: int) -> list[Checkpoint]:

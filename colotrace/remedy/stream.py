@@ -1,6 +1,6 @@
 """Which of a QEMU's sockets is the migration stream: the one that its COLO thread sleeps on while it receives.
 
-QMP, VNC, chardevs and colo-compare have TCP sockets too, so that addresses prove nothing. But the COLO thread, whose tid
+QMP, VNC, chardevs and colo-compare have TCP sockets too, so addresses prove nothing. But the COLO thread, whose tid
 comes with each checkpoint, waits for its peer's messages in a blocking receive on the stream and on nothing else, and
 /proc/PID/task/TID/syscall has the call's number and its first argument, the descriptor. Sending is no proof: the thread
 that emits an event may itself write to a QMP socket. Sockets of the block layer that it may serve are non-blocking.
