@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 
 from colotrace.errors import ColotraceError, TargetError
 from colotrace.remedy.kept import open_kept
@@ -12,16 +13,26 @@ from colotrace.target.process import Process
 
 @dataclass(frozen=True)
 class Change:
-    """One setting and what it was and is now. `kept` is what --revert brings back; None if nothing is kept."""
+    """One setting and what it was and is now. `kept` is what --revert brings back; None if nothing is kept.
+
+    `when_ns` is CLOCK_MONOTONIC, as records have it.
+    """
 
     setting: Setting
     before: int
     after: int
     kept: int | None
+    when_ns: int = field(default_factory=time.monotonic_ns)
 
     def as_json(self) -> dict[str, object]:
         """An object of JSON types."""
-        return {**self.setting.as_json(), "before": self.before, "after": self.after, "kept": self.kept}
+        return {
+            **self.setting.as_json(),
+            "before": self.before,
+            "after": self.after,
+            "kept": self.kept,
+            "when_ns": self.when_ns,
+        }
 
 
 def apply(remedy: str, setting: Setting, value: int) -> Change:
