@@ -26,6 +26,7 @@ _COMMANDS = {
     "list": "colotrace.cli.list",
     "qmp-bridge": "colotrace.cli.qmp_bridge",
     "report": "colotrace.cli.report",
+    "remedy": "colotrace.cli.remedy",
 }
 _INTERRUPTED = 130
 """What a shell says of a command that SIGINT has ended."""
@@ -131,6 +132,7 @@ def main() -> None:
       colotrace report run.parquet
       colotrace compare before.parquet after.parquet
       colotrace convert run.parquet run.csv
+      sudo colotrace remedy nodelay --pid 4711
     """
 
 
