@@ -13,7 +13,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from colotrace.cli.units import time_text
+from colotrace.units import time_text
 
 ROOT = Path(__file__).resolve().parent.parent
 COLOTRACE = [sys.executable, "-m", "colotrace"]

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 
 import click
 
-from colotrace.cli.lines import json_line
 from colotrace.cli.stopping import Stopper
-from colotrace.cli.units import time_text
 from colotrace.errors import ColotraceError
 from colotrace.phases import Role
+from colotrace.recording.lines import json_line
 from colotrace.remedy import expectation
 from colotrace.remedy.changing import Change, apply, revert
 from colotrace.remedy.gain import Gain, gains
@@ -24,6 +23,7 @@ from colotrace.target.discovery import looks_like_qemu, only_qemu
 from colotrace.target.process import Process
 from colotrace.target.sockets import socket_descriptors
 from colotrace.text import printable
+from colotrace.units import time_text
 
 _EPILOG = """\b
 nodelay      sets TCP_NODELAY on the migration stream, at the end of each --pid

@@ -7,9 +7,6 @@ from dataclasses import dataclass
 
 from colotrace.remedy.measuring import ROWS, Sample
 
-RESAMPLES = 2000
-_SEED = 20_240
-
 
 @dataclass(frozen=True)
 class Gain:
@@ -47,23 +44,11 @@ def gains(before: Sample, after: Sample) -> list[Gain]:
 
 
 def ratio_interval(before: Sequence[int], after: Sequence[int]) -> tuple[float | None, float | None]:
-    """The 95 % interval of mean(after) / mean(before), by a circular block bootstrap with blocks of n^(1/3) values,
-    because successive checkpoints are alike; (None, None) with fewer than 8 values on a side, or nothing but 0."""
+    """The 95 % interval of mean(after) / mean(before) (colotrace.analysis.bootstrap); (None, None) where none can be."""
     import numpy as np
 
-    if min(len(before), len(after)) < 8 or not any(before):
-        return None, None
-    random = np.random.default_rng(_SEED)
+    from colotrace.analysis import bootstrap
 
-    def means(values: Sequence[int]) -> np.ndarray:
-        array = np.asarray(values, dtype=np.float64)
-        size = len(array)
-        block = max(1, round(size ** (1 / 3)))
-        starts = random.integers(0, size, (RESAMPLES, -(-size // block)))
-        places = (starts[:, :, None] + np.arange(block)) % size
-        return np.asarray(array[places.reshape(RESAMPLES, -1)[:, :size]].mean(axis=1))
-
-    below, above = means(before), means(after)
-    ratios = above[below > 0] / below[below > 0]
-    low, high = np.percentile(ratios, (2.5, 97.5))
-    return float(low), float(high)
+    first, second = (bootstrap.estimate(np.asarray(one, np.int64), seed=at) for at, one in enumerate((before, after), 1))
+    found = bootstrap.ratio_interval(first, second)
+    return found.low, found.high

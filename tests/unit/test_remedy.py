@@ -115,7 +115,7 @@ def test_the_interval_covers_no_change_and_shows_a_real_one() -> None:
     assert low and high and low <= 1 <= high
     low, high = ratio_interval(noise, [value // 2 for value in noise])
     assert low and high and 0.4 < low < high < 0.6
-    assert ratio_interval(noise[:7], noise) == (None, None)
+    assert ratio_interval(noise[:7], noise) == (None, None), "too few"
 
 
 def test_a_stream_in_words() -> None:
