@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -21,8 +22,8 @@ from .running import run_task
 
 EPILOG = """\b
 A cell is named VCPUSxMEMORYxDIRTIED, memory and dirtied memory in MiB: 4x2048x32. Each is one COLO pair on this host,
-recorded by `colotrace attach` on both VMs. What has been measured stays in the results directory, and the next call goes
-on from there, however the last one ended; failed cells are tried again, with --repeat 2 a second run is added to each.
+recorded by `colotrace attach` on both VMs. What has been measured stays in the results directory, and the next call
+goes on from there, however the last one ended; failed cells are tried again, --repeat 2 adds a second run of each.
 
 \b
 Examples:
@@ -39,7 +40,7 @@ Exit code: 0 all cells asked for are measured, 1 some are not (failed, or --no-r
 """
 
 
-class Numbers(click.ParamType):
+class Numbers(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     """Whole numbers with commas between them."""
 
     name = "N,N,..."
@@ -68,11 +69,17 @@ def default_results() -> Path:
 @click.command(epilog=EPILOG, context_settings={"max_content_width": 110})
 @click.option("--vcpus", type=Numbers(1), default="1,2,4,8,16", show_default=True, help="vCPUs of each VM.")
 @click.option(
-    "--memory-mib", type=Numbers(1), default="512,2048,4096", show_default=True,
+    "--memory-mib",
+    type=Numbers(1),
+    default="512,2048,4096",
+    show_default=True,
     help="Memory of each VM; the pair needs up to three times that.",
 )
 @click.option(
-    "--dirty-mib", type=Numbers(0), default="0,8,32,128", show_default=True,
+    "--dirty-mib",
+    type=Numbers(0),
+    default="0,8,32,128",
+    show_default=True,
     help="What the guest overwrites for ever; 0: it halts.",
 )
 @click.option("--repeat", type=click.IntRange(1), default=1, show_default=True, help="Runs of each cell.")
@@ -82,8 +89,12 @@ def default_results() -> Path:
 @click.option("--transport", type=click.Choice(TRANSPORTS), help="[default: unix]")
 @click.option("--qemu", metavar="PATH", help=f"The QEMU binary. [default: {DEFAULT_QEMU}]")
 @click.option(
-    "--results", metavar="DIR", type=click.Path(file_okay=False, path_type=Path), default=default_results,
-    show_default="$COLOTRACE_CACHE/matrix", help="Where recordings and manifest are kept.",
+    "--results",
+    metavar="DIR",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=default_results,
+    show_default="$COLOTRACE_CACHE/matrix",
+    help="Where recordings and manifest are kept.",
 )
 @click.option("--list", "only_list", is_flag=True, help="Print the cells and their state, and end.")
 @click.option("--no-run", is_flag=True, help="Measure nothing; show what there is.")
@@ -103,12 +114,9 @@ def main(
         raise click.UsageError(f"no cell matches {' or '.join(only)}; --list without --only prints them")
     asked = {"checkpoints": checkpoints, "delay_ms": delay_ms, "transport": transport, "qemu": qemu}
     tasks = order(cells, repeat)
+    shown_only = only_list or no_run
     try:
-        if only_list or no_run:
-            journal = Journal(results, _conditions(results, asked))
-        else:
-            journal = _run(tasks, results, asked)
-        with journal:
+        with Journal(results, _conditions(results, asked)) if shown_only else _run(tasks, results, asked) as journal:
             if only_list:
                 _list(tasks, journal)
                 return
@@ -130,13 +138,13 @@ def _wanted(cell: Cell, only: tuple[str, ...]) -> bool:
     return not only or any(fnmatch.fnmatchcase(cell.name, pattern) for pattern in only)
 
 
-def _conditions(results: Path, asked: dict[str, object]) -> Conditions:
+def _conditions(results: Path, asked: Mapping[str, object]) -> Conditions:
     """Those of the results that are there, or the defaults, with what was asked for put in."""
     known = Journal(results).conditions.as_json()
     return Conditions.from_json(known | {name: value for name, value in asked.items() if value is not None})
 
 
-def _run(tasks: list[Task], results: Path, asked: dict[str, object]) -> Journal:
+def _run(tasks: list[Task], results: Path, asked: Mapping[str, object]) -> Journal:
     """Does what is not done yet. Raises Stopped and LabError."""
     if os.geteuid() != 0:
         raise click.UsageError("needs root to arm probes; --list and --no-run do not")

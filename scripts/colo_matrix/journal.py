@@ -1,7 +1,7 @@
 """The state on disk: recordings, and a manifest to which a line is appended for every run that has ended.
 
-A run counts as done once its line is there; so whatever ends the matrix in its middle, kill -9 included, at most one run
-is repeated. The manifest's first line holds the conditions.
+A run counts as done once its line is there; so whatever ends the matrix in its middle, kill -9 included, at most one
+run is repeated. The manifest's first line holds the conditions.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ DONE, FAILED = "done", "failed"
 class Run:
     """How a run ended. `reason` says what was wrong if it failed, `notes` what the lab warned of.
 
-    `load_before` and `load_after` are /proc/loadavg's three; `sweep_ms` is how long the guest takes to overwrite its range
-    once, before COLO; 0.0 if it is idle.
+    `load_before` and `load_after` are /proc/loadavg's three; `sweep_ms` is how long the guest takes to overwrite its
+    range once, before COLO; 0.0 if it is idle.
     """
 
     task: Task
@@ -56,16 +56,16 @@ class Run:
     def from_json(line: dict[str, Any]) -> Run:
         """Raises KeyError or TypeError if it is no such line."""
         cell = Cell(line["vcpus"], line["memory_mib"], line["dirty_mib"])
-        lists = {name: tuple(line[name]) for name in ("load_before", "load_after", "notes")}
-        rest = {name: line[name] for name in ("result", "reason", "started", "seconds", "sweep_ms")}
-        return Run(Task(cell, line["repetition"]), **rest, **lists)
+        values: dict[str, Any] = {name: line[name] for name in ("result", "reason", "started", "seconds", "sweep_ms")}
+        values |= {name: tuple(line[name]) for name in ("load_before", "load_after", "notes")}
+        return Run(Task(cell, line["repetition"]), **values)
 
 
 class Journal:
     """The results in a directory. To read them nothing else is needed; `write=True` makes it this process's alone.
 
-    `conditions` are those asked for; None takes those of the manifest, or the defaults if there is none. Raises BusyError,
-    ConditionsError, ManifestError.
+    `conditions` are those asked for; None takes those of the manifest, or the defaults if there is none. Raises
+    BusyError, ConditionsError, ManifestError.
     """
 
     def __init__(self, directory: Path, conditions: Conditions | None = None, *, write: bool = False) -> None:
@@ -167,7 +167,7 @@ class Journal:
         return {run.task: run for run in runs}  # the last one of a task counts: failed runs are tried again
 
     def _foreign(self, why: str) -> ManifestError:
-        return ManifestError(f"{self._path} is no manifest of scripts/matrix: {why}", "name another --results directory")
+        return ManifestError(f"{self._path} is no manifest of scripts/matrix: {why}", "name another directory")
 
 
 def _differences(found: Conditions, asked: Conditions) -> str:

@@ -47,8 +47,8 @@ class Task:
 class Conditions:
     """What is the same in all cells, or they could not be compared.
 
-    Of each run the first `warm_up` checkpoints are recorded and not counted: the first one after COLO begins loads all of
-    the RAM, and the next ones make up for its delay. `delay_ms` is QEMU's x-checkpoint-delay.
+    Of each run the first `warm_up` checkpoints are recorded and not counted: the first one after COLO begins loads all
+    of the RAM, and the next ones make up for its delay. `delay_ms` is QEMU's x-checkpoint-delay.
     """
 
     checkpoints: int = 30
@@ -87,8 +87,9 @@ def order(cells: Iterable[Cell], repeat: int, seed: int = 1) -> list[Task]:
     repetitions differ by tells of it.
     """
     tasks = []
+    each = sorted(set(cells))
     for repetition in range(1, repeat + 1):
-        once = [Task(cell, repetition) for cell in sorted(set(cells))]
+        once = [Task(cell, repetition) for cell in each]
         random.Random(f"{seed} {repetition}").shuffle(once)
         tasks += once
     return tasks

@@ -1,0 +1,130 @@
+"""What the recordings of a matrix say: the counted checkpoints of a cell, in the seed's columns and as medians."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from colotrace.crosscheck.fields import FIELDS, Kind, is_of_role
+from colotrace.phases import Role
+
+from .journal import Journal, Run
+from .plan import Cell
+
+Record = Mapping[str, Any]
+Columns = Mapping[str, int | None]
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """One role in one recording: its completed checkpoints in order, those of the warm-up included; init once."""
+
+    role: Role
+    records: tuple[Record, ...]
+    init_ns: int | None
+    not_completed: int
+    lost: int
+    build_id: str
+
+
+@dataclass(frozen=True)
+class Side:
+    """One role of a cell over all its runs. What is not known is None, never 0."""
+
+    role: Role
+    runs: tuple[Recorded, ...]
+    warm_up: int
+
+    def counted(self, run: Recorded) -> tuple[Record, ...]:
+        """A run's checkpoints after the warm-up."""
+        return run.records[self.warm_up :]
+
+    def values(self, column: str) -> list[int]:
+        """The column of all counted checkpoints in which it is known."""
+        return [one[column] for run in self.runs for one in self.counted(run) if one[column] is not None]
+
+    def medians(self, column: str) -> list[float]:
+        """The column's median in each run in which it is known."""
+        each = [[one[column] for one in self.counted(run) if one[column] is not None] for run in self.runs]
+        return [statistics.median(values) for values in each if values]
+
+    def first(self, column: str) -> list[int]:
+        """The column of each run's first checkpoint after COLO began, which belongs to the warm-up."""
+        return [run.records[0][column] for run in self.runs if run.records and run.records[0][column] is not None]
+
+    def seed_columns(self) -> dict[str, int | None]:
+        """The fourteen numbers of the seed's struct, over all counted checkpoints, truncated as the seed's."""
+        return {name: self._field(name) for name in FIELDS}
+
+    def _field(self, name: str) -> int | None:
+        field = FIELDS[name]
+        if not is_of_role(field, self.role):
+            return None
+        totals = self.values("total_ns")
+        if field.kind is Kind.COUNT:
+            return len(totals)
+        if field.kind is Kind.SUM:
+            return sum(totals)
+        if field.kind is Kind.ONCE:
+            inits = [run.init_ns for run in self.runs if run.init_ns is not None]
+            return _mean(inits)
+        return _mean(self.values(column_of(name)))
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A cell with its runs that have a recording."""
+
+    cell: Cell
+    runs: tuple[Run, ...]
+    sides: Mapping[Role, Side]
+
+
+def column_of(field: str) -> str:
+    """The record's column that a field of the seed's averages."""
+    special = {"avg_time": "total_ns", "dev_size": "device_bytes", "ram_size": "ram_bytes"}
+    return special.get(field, field.removesuffix("_time") + "_ns")
+
+
+def measure(cells: Iterable[Cell], journal: Journal) -> list[Measured]:
+    """Reads the recordings of these cells; cells without one are left out."""
+    found = []
+    for cell in cells:
+        runs = tuple(run for task, run in sorted(journal.runs.items()) if task.cell == cell and journal.is_done(task))
+        if not runs:
+            continue
+        recorded = [one for run in runs for one in read(journal.path(run.task))]
+        sides = {
+            role: Side(role, tuple(one for one in recorded if one.role is role), journal.conditions.warm_up)
+            for role in Role
+        }
+        found.append(Measured(cell, runs, sides))
+    return found
+
+
+def read(path: Path) -> list[Recorded]:
+    """The roles in a recording of attach."""
+    lines = [json.loads(line) for line in path.read_text("ascii").splitlines()]
+    checkpoints = [line for line in lines if line["type"] == "checkpoint"]
+    builds = {line["pid"]: line["build_id"] for line in lines if line["type"] == "attached"}
+    inits = {line["role"]: line["init_ns"] for line in lines if line["type"] == "note" and line["event"] == "init"}
+    lost = {line["pid"]: line["lost_records"] for line in lines if line["type"] == "summary"}
+    result = []
+    for role in Role:
+        mine = [line for line in checkpoints if line["role"] == role.value]
+        completed = tuple(line for line in mine if line["outcome"] == "completed")
+        if not completed:
+            continue
+        pid = completed[0]["pid"]
+        result.append(
+            Recorded(role, completed, inits.get(role.value), len(mine) - len(completed), lost.get(pid, 0), builds[pid])
+        )
+    return result
+
+
+def _mean(values: list[int]) -> int | None:
+    return sum(values) // len(values) if values else None

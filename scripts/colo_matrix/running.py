@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 from colo_lab import orphans
@@ -29,7 +29,7 @@ MEMORY_NEEDED = 3.0
 
 def run_task(task: Task, journal: Journal, signals: Signals, say: Callable[[str], None]) -> Run:
     """Measures and returns how it ended, noted in the journal. Raises Stopped, and what ends the whole matrix."""
-    started = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    started = datetime.now(UTC).isoformat(timespec="seconds")
     began, before = time.monotonic(), os.getloadavg()
     target = journal.path(task)
     target.parent.mkdir(parents=True, exist_ok=True)
