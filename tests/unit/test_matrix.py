@@ -16,6 +16,7 @@ sys.path.insert(0, str(ROOT / "scripts"))
 from colo_matrix.errors import BusyError, ConditionsError, ManifestError  # noqa: E402
 from colo_matrix.growth import fit, growths, ns_per_page  # noqa: E402
 from colo_matrix.journal import DONE, FAILED, MANIFEST, Journal, Run  # noqa: E402
+from colo_matrix.pictures import PANELS, VIEWS, figure  # noqa: E402
 from colo_matrix.plan import Cell, Conditions, Task, grid, order  # noqa: E402
 from colo_matrix.results import measure  # noqa: E402
 from colo_matrix.seed import seed_results  # noqa: E402
@@ -196,3 +197,21 @@ def test_the_command_line(tmp_path: Path) -> None:
     (tmp_path / MANIFEST).write_text("something else\n")
     foreign = matrix("--list", "--results", tmp_path)
     assert foreign.returncode == 11 and "is no manifest" in foreign.stderr and "Traceback" not in foreign.stderr
+
+
+def test_a_picture_holds_every_cell_and_the_seeds(tmp_path: Path) -> None:
+    with Journal(tmp_path, CONDITIONS, write=True) as journal:
+        for cell in grid([1, 4], [2048], [0, 8]):
+            for number, ram_ns in ((1, 100), (2, 300)):
+                write_recording(journal, Task(cell, number), [1, ram_ns, ram_ns, ram_ns])
+                journal.add(Run(Task(cell, number), DONE))
+        picture = figure(VIEWS[0], measure([task.cell for task in journal.runs if task.repetition == 1], journal),
+                         seed_results())  # fmt: skip
+    panel = [panel.title for panel in PANELS].index("primary: ram")
+    axis = "y" if panel == 0 else f"y{panel + 1}"
+    lines = {trace.name: trace for trace in picture.data if trace.yaxis == axis}
+    assert list(lines) == ["0 MiB dirtied", "8 MiB dirtied", "the seed (kernel build, mean)"]
+    assert list(lines["8 MiB dirtied"].x) == [0, 2] and list(lines["8 MiB dirtied"].y) == [200, 200]
+    assert list(lines["8 MiB dirtied"].error_y.array) == [100, 100]
+    assert list(lines["the seed (kernel build, mean)"].x) == [0, 1, 2, 3, 4]
+    assert len({(trace.name, trace.yaxis) for trace in picture.data}) == len(picture.data)
