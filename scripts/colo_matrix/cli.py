@@ -36,7 +36,7 @@ Examples:
 
 \b
 Exit code: 0 all cells asked for are measured, 1 some are not (failed, or --no-run), 2 bad request, 11 no manifest,
-  69 this machine cannot run a pair, 73 another matrix writes there, 128+N ended by signal N
+  10 results not writable, 69 this machine cannot run a pair, 73 another matrix writes there, 128+N ended by signal N
 """
 
 

@@ -3,7 +3,8 @@
     MatrixError
     |-- BusyError          73   another scripts/matrix writes to the same results
     |-- ConditionsError     2   the results there were measured under other conditions
-    `-- ManifestError      11   the manifest is not one, or of a newer schema
+    |-- StorageError       10   the results cannot be written
+    `-- ManifestError      11   the manifest, or a recording, is not one, or of a newer schema
 
 What befalls one cell only is no error of the matrix: it is noted in the manifest, and the run goes on.
 """
@@ -29,7 +30,13 @@ class ConditionsError(MatrixError):
     exit_code = 2
 
 
+class StorageError(MatrixError):
+    """No permission, no space."""
+
+    exit_code = 10
+
+
 class ManifestError(MatrixError):
-    """The manifest cannot be read."""
+    """The manifest or a recording cannot be read."""
 
     exit_code = 11

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .errors import BusyError, ConditionsError, ManifestError
+from .errors import BusyError, ConditionsError, ManifestError, StorageError
 from .plan import Cell, Conditions, Task
 
 MANIFEST = "manifest.jsonl"
@@ -65,7 +65,7 @@ class Journal:
     """The results in a directory. To read them nothing else is needed; `write=True` makes it this process's alone.
 
     `conditions` are those asked for; None takes those of the manifest, or the defaults if there is none. Raises
-    BusyError, ConditionsError, ManifestError.
+    BusyError, ConditionsError, ManifestError, StorageError.
     """
 
     def __init__(self, directory: Path, conditions: Conditions | None = None, *, write: bool = False) -> None:
@@ -118,8 +118,11 @@ class Journal:
         self.close()
 
     def _lock(self) -> None:
-        self.directory.mkdir(parents=True, exist_ok=True)
-        self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise self._unwritable(error) from error
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -129,8 +132,12 @@ class Journal:
         os.ftruncate(self._fd, data.rfind(b"\n") + 1)  # killed while it wrote: that run is repeated
 
     def _append(self, line: dict[str, Any]) -> None:
-        os.write(self._fd, json.dumps(line).encode() + b"\n")
-        os.fsync(self._fd)
+        try:
+            with os.fdopen(os.dup(self._fd), "wb") as file:
+                file.write(json.dumps(line).encode() + b"\n")
+            os.fsync(self._fd)
+        except OSError as error:
+            raise self._unwritable(error) from error
 
     def _lines(self) -> Iterator[dict[str, Any]]:
         try:
@@ -165,6 +172,9 @@ class Journal:
         except (KeyError, TypeError) as error:
             raise self._foreign(f"a run lacks {error}") from error
         return {run.task: run for run in runs}  # the last one of a task counts: failed runs are tried again
+
+    def _unwritable(self, error: OSError) -> StorageError:
+        return StorageError(f"cannot write {self._path}: {error.strerror}", "name another directory with --results")
 
     def _foreign(self, why: str) -> ManifestError:
         return ManifestError(f"{self._path} is no manifest of scripts/matrix: {why}", "name another directory")

@@ -67,7 +67,15 @@ PANELS = (
 VIEWS = (
     View("matrix-vcpus.png", "with vCPUs", "vcpus", "dirty_mib", "memory_mib", 2048, lambda v: f"{v} MiB dirtied"),
     View("matrix-memory.png", "with memory (MiB)", "memory_mib", "dirty_mib", "vcpus", 8, lambda v: f"{v} MiB dirtied"),
-    View("matrix-dirty.png", "with MiB dirtied", "dirty_mib", "vcpus", "memory_mib", 2048, lambda v: f"{v} vCPUs"),
+    View(
+        "matrix-dirty.png",
+        "with MiB dirtied",
+        "dirty_mib",
+        "vcpus",
+        "memory_mib",
+        2048,
+        lambda v: "1 vCPU" if v == 1 else f"{v} vCPUs",
+    ),
 )
 
 

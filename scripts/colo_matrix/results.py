@@ -12,6 +12,7 @@ from typing import Any
 from colotrace.crosscheck.fields import FIELDS, Kind, is_of_role
 from colotrace.phases import Role
 
+from .errors import ManifestError
 from .journal import Journal, Run
 from .plan import Cell
 
@@ -107,8 +108,15 @@ def measure(cells: Iterable[Cell], journal: Journal) -> list[Measured]:
 
 
 def read(path: Path) -> list[Recorded]:
-    """The roles in a recording of attach."""
-    lines = [json.loads(line) for line in path.read_text("ascii").splitlines()]
+    """The roles in a recording of attach. Raises ManifestError if it is none, or not whole."""
+    try:
+        return _roles([json.loads(line) for line in path.read_text("ascii").splitlines()])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        remedy = "remove it, and scripts/matrix measures that run again"
+        raise ManifestError(f"{path} is no whole recording: {type(error).__name__}: {error}", remedy) from error
+
+
+def _roles(lines: list[dict[str, Any]]) -> list[Recorded]:
     checkpoints = [line for line in lines if line["type"] == "checkpoint"]
     builds = {line["pid"]: line["build_id"] for line in lines if line["type"] == "attached"}
     inits = {line["role"]: line["init_ns"] for line in lines if line["type"] == "note" and line["event"] == "init"}

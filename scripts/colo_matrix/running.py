@@ -15,12 +15,15 @@ from colo_lab.errors import LabError, MachineError, NoColoError
 from colo_lab.pair import ColoPair
 from colo_lab.signals import Signals
 
+from colotrace.errors import EnvironmentFault, PermissionsError
+
 from .journal import DONE, FAILED, Journal, Run
 from .plan import Cell, Conditions, Task
 
 READY_TIMEOUT_S = 120.0
 ENDS_THE_MATRIX = (MachineError, NoColoError)
 """What would befall every cell."""
+ATTACH_CANNOT = (PermissionsError.exit_code, EnvironmentFault.exit_code)
 PATIENCE = 6
 """A run may take so many times the checkpoints' delays, and READY_TIMEOUT_S, before the tracer gives up."""
 MEMORY_NEEDED = 3.0
@@ -107,6 +110,10 @@ def _record(
     except LabError as error:
         if command is not None:
             command.stop()
+        if error.exit_code in ATTACH_CANNOT:
+            raise MachineError(
+                f"colotrace cannot attach here: {_last_words(errors)}", "see colotrace doctor"
+            ) from error
         if command is not None and error.exit_code != LabError.exit_code and _last_words(errors):
             raise LabError(f"{error} / attach: {_last_words(errors)}") from error
         raise

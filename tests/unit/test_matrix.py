@@ -13,7 +13,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
 
-from colo_matrix.errors import BusyError, ConditionsError, ManifestError  # noqa: E402
+from colo_lab.errors import SettingsError  # noqa: E402
+from colo_lab.settings import Settings  # noqa: E402
+from colo_matrix.errors import BusyError, ConditionsError, ManifestError, StorageError  # noqa: E402
 from colo_matrix.growth import fit, growths, ns_per_page  # noqa: E402
 from colo_matrix.journal import DONE, FAILED, MANIFEST, Journal, Run  # noqa: E402
 from colo_matrix.pictures import PANELS, VIEWS, figure  # noqa: E402
@@ -215,3 +217,22 @@ def test_a_picture_holds_every_cell_and_the_seeds(tmp_path: Path) -> None:
     assert list(lines["8 MiB dirtied"].error_y.array) == [100, 100]
     assert list(lines["the seed (kernel build, mean)"].x) == [0, 1, 2, 3, 4]
     assert len({(trace.name, trace.yaxis) for trace in picture.data}) == len(picture.data)
+
+
+def test_damage_and_a_place_that_cannot_be_written_are_said(tmp_path: Path) -> None:
+    with Journal(tmp_path, CONDITIONS, write=True) as journal:
+        write_recording(journal, Task(CELL, 1), [1, 100])
+        journal.add(Run(Task(CELL, 1), DONE))
+        whole = journal.path(Task(CELL, 1)).read_bytes()
+        for damaged in (whole[:-3], whole.replace(b"build_id", b"bild_id"), b"\xff", b"[]\n"):
+            journal.path(Task(CELL, 1)).write_bytes(damaged)
+            with pytest.raises(ManifestError, match="is no whole recording"):
+                measure([CELL], journal)
+    with pytest.raises(StorageError, match="Not a directory"):
+        Journal(journal.path(Task(CELL, 1)) / "below", CONDITIONS, write=True)
+
+
+def test_the_lab_takes_guests_beyond_three_gib_but_no_dirty_range_there() -> None:
+    Settings(memory_mib=4096, dirty_mib=3071)._check_numbers()
+    with pytest.raises(SettingsError, match="at most 3071"):
+        Settings(memory_mib=8192, dirty_mib=3072)._check_numbers()
