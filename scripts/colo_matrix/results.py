@@ -14,7 +14,7 @@ from colotrace.phases import Role
 
 from .errors import ManifestError
 from .journal import Journal, Run
-from .plan import Cell
+from .plan import Cell, Conditions
 
 Record = Mapping[str, Any]
 Columns = Mapping[str, int | None]
@@ -38,11 +38,12 @@ class Side:
 
     role: Role
     runs: tuple[Recorded, ...]
-    warm_up: int
+    conditions: Conditions
 
     def counted(self, run: Recorded) -> tuple[Record, ...]:
-        """A run's checkpoints after the warm-up."""
-        return run.records[self.warm_up :]
+        """A run's checkpoints after the warm-up. One side may have had one more than asked for: it is left out."""
+        begin = self.conditions.warm_up
+        return run.records[begin : begin + self.conditions.checkpoints]
 
     def values(self, column: str) -> list[int]:
         """The column of all counted checkpoints in which it is known."""
@@ -100,8 +101,7 @@ def measure(cells: Iterable[Cell], journal: Journal) -> list[Measured]:
             continue
         recorded = [one for run in runs for one in read(journal.path(run.task))]
         sides = {
-            role: Side(role, tuple(one for one in recorded if one.role is role), journal.conditions.warm_up)
-            for role in Role
+            role: Side(role, tuple(one for one in recorded if one.role is role), journal.conditions) for role in Role
         }
         found.append(Measured(cell, runs, sides))
     return found
