@@ -1,4 +1,4 @@
-"""Small multiples, drawn by plotly: a picture per axis of the grid, in it a panel per phase and role, on log axes."""
+"""Small multiples, drawn by plotly: a picture per axis of the grid and role, a panel per phase, on log axes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from colotrace.report.palette import FONT, LIGHT, SERIES_COLOURS
 from .results import Measured, column_of
 from .seed import SeedResult, seed_results
 
-WIDTH, HEIGHT, COLUMNS = 920, 820, 4
+WIDTH, HEIGHT, COLUMNS = 920, 480, 4
 MARKERS = ("circle", "square", "diamond", "triangle-up", "cross", "x")
 DECIMALS = tuple(step * 10.0**decade for decade in range(12) for step in (1, 2, 3, 5))
 POWERS_OF_TWO = tuple(2.0**power for power in range(40))
@@ -53,22 +53,22 @@ class View:
 
 
 def _phase(role: Role, stem: str) -> Panel:
-    return Panel(role, f"{role.value}: {stem}", f"{stem}_time")
+    return Panel(role, stem, f"{stem}_time")
 
 
 PANELS = (
     *(_phase(Role.PRIMARY, stem) for stem in ("stat", "dev", "ram", "put", "recv", "load", "resume")),
-    Panel(Role.PRIMARY, "primary: total", "avg_time"),
+    Panel(Role.PRIMARY, "total", "avg_time"),
     *(_phase(Role.SECONDARY, stem) for stem in ("stat", "ram", "put", "recv", "load")),
-    Panel(Role.SECONDARY, "secondary: total", "avg_time"),
-    Panel(Role.SECONDARY, "secondary: first load", "load_time", first=True),
-    Panel(Role.PRIMARY, "size of the device state", "dev_size"),
+    Panel(Role.SECONDARY, "total", "avg_time"),
+    Panel(Role.SECONDARY, "load of the first checkpoint", "load_time", first=True),
+    Panel(Role.SECONDARY, "size of the device state", "dev_size"),
 )
 VIEWS = (
-    View("matrix-vcpus.png", "with vCPUs", "vcpus", "dirty_mib", "memory_mib", 2048, lambda v: f"{v} MiB dirtied"),
-    View("matrix-memory.png", "with memory (MiB)", "memory_mib", "dirty_mib", "vcpus", 8, lambda v: f"{v} MiB dirtied"),
+    View("matrix-vcpus", "with vCPUs", "vcpus", "dirty_mib", "memory_mib", 2048, lambda v: f"{v} MiB dirtied"),
+    View("matrix-memory", "with memory (MiB)", "memory_mib", "dirty_mib", "vcpus", 8, lambda v: f"{v} MiB dirtied"),
     View(
-        "matrix-dirty.png",
+        "matrix-dirty",
         "with MiB dirtied",
         "dirty_mib",
         "vcpus",
@@ -89,26 +89,30 @@ def draw(measured: Sequence[Measured], directory: Path) -> list[Path]:
     for view in VIEWS:
         if len({getattr(one.cell, view.x) for one in measured}) < 2:
             continue
-        path = directory / view.file
-        figure(view, measured, seed).write_image(path, width=WIDTH, height=HEIGHT)
-        drawn.append(path)
+        for role in Role:
+            path = directory / f"{view.file}-{role.value}.png"
+            figure(view, role, measured, seed).write_image(path, width=WIDTH, height=HEIGHT)
+            drawn.append(path)
     return drawn
 
 
-def figure(view: View, measured: Sequence[Measured], seed: Sequence[SeedResult]) -> Any:
+def figure(view: View, role: Role, measured: Sequence[Measured], seed: Sequence[SeedResult]) -> Any:
     """The picture as a plotly figure."""
     from plotly.subplots import make_subplots
 
     held = _held(view, measured)
     cells = [one for one in measured if getattr(one.cell, view.held) == held]
-    rows = math.ceil(len(PANELS) / COLUMNS)
+    panels = [panel for panel in PANELS if panel.role is role]
+    rows = math.ceil(len(panels) / COLUMNS)
     picture = make_subplots(
-        rows, COLUMNS, subplot_titles=[panel.title for panel in PANELS], horizontal_spacing=0.06, vertical_spacing=0.065
+        rows, COLUMNS, subplot_titles=[panel.title for panel in panels], horizontal_spacing=0.06, vertical_spacing=0.14
     )
     ticks = sorted({getattr(one.cell, view.x) for one in cells})
     seeds = [it for it in seed if view.x != "dirty_mib" and getattr(it, view.held, None) == held]
     lines = sorted({getattr(one.cell, view.line) for one in cells})
-    for number, panel in enumerate(PANELS):
+    # the seed measured its primary; the size of the device state is the same on both sides
+    seeded = [panel for panel in panels if seeds and (role is Role.PRIMARY or panel.field == "dev_size")]
+    for number, panel in enumerate(panels):
         row, column = number // COLUMNS + 1, number % COLUMNS + 1
         everything: list[float] = []
         for index, line in enumerate(lines):
@@ -125,12 +129,12 @@ def figure(view: View, measured: Sequence[Measured], seed: Sequence[SeedResult])
                 **trace, name=view.name(line), legendgroup=str(line), showlegend=number == 0,
                 mode="lines+markers", line=style, marker=marker, row=row, col=column,
             )  # fmt: skip
-        if panel.role is Role.PRIMARY and seeds:
+        if panel in seeded:
             known = [(getattr(it, view.x), float(value)) for it in seeds if (value := it.columns[panel.field])]
             everything += [value for _, value in known]
             trace = _line([x for x, _ in known], [[value] for _, value in known], ticks, view)
             picture.add_scatter(
-                **trace, name="the seed (kernel build, mean)", legendgroup="seed", showlegend=number == 0,
+                **trace, name="the seed (kernel build, mean)", legendgroup="seed", showlegend=panel is seeded[0],
                 mode="lines+markers", line={"color": LIGHT.muted, "width": 1.5, "dash": "dash"},
                 marker={"symbol": "star", "size": 7, "color": LIGHT.muted}, row=row, col=column,
             )  # fmt: skip
@@ -141,7 +145,7 @@ def figure(view: View, measured: Sequence[Measured], seed: Sequence[SeedResult])
         positions = _positions(ticks, view)
         picture.update_xaxes(tickvals=positions, ticktext=[str(tick) for tick in ticks], row=row, col=column)
     fixed = {"memory_mib": f"{held} MiB of memory", "vcpus": f"{held} vCPUs"}[view.held]
-    _dress(picture, f"How a checkpoint grows {view.title}; {fixed}, median of each run, log scales")
+    _dress(picture, f"How the {role.value}'s checkpoints grow {view.title}; {fixed}, medians, log scales")
     return picture
 
 
@@ -189,8 +193,8 @@ def _short(label: str) -> str:
 def _dress(picture: Any, title: str) -> None:
     picture.update_layout(
         title={"text": title, "x": 0.01, "y": 0.985, "yanchor": "top", "font": {"size": 16}},
-        font={"family": FONT, "size": 11, "color": LIGHT.text}, margin={"l": 55, "r": 15, "t": 105, "b": 30},
-        legend={"orientation": "h", "x": 0, "y": 1.035, "yanchor": "bottom", "font": {"size": 12}},
+        font={"family": FONT, "size": 11, "color": LIGHT.text}, margin={"l": 55, "r": 15, "t": 95, "b": 25},
+        legend={"orientation": "h", "x": 0, "y": 1.06, "yanchor": "bottom", "font": {"size": 12}},
         paper_bgcolor=LIGHT.paper, plot_bgcolor=LIGHT.paper,
     )  # fmt: skip
     picture.update_annotations(font={"size": 12})

@@ -175,7 +175,7 @@ def _with_error(slope: Slope, unit: str) -> str:
     factor, name = next((one for one in scales if max(abs(slope.value), slope.error) >= one[0]), scales[-1])
     value, error = slope.value / factor, slope.error / factor
     digits = 0 if factor == 1 else 2 if max(abs(value), error) < 10 else 1 if max(abs(value), error) < 100 else 0
-    return f"{value:+,.{digits}f} ± {error:,.{digits}f} {name}"
+    return f"{round(value, digits) + 0.0:+,.{digits}f} ± {error:,.{digits}f} {name}"  # + 0.0: no negative zero
 
 
 def _spread(one: Measured) -> float | None:

@@ -207,9 +207,8 @@ def test_a_picture_holds_every_cell_and_the_seeds(tmp_path: Path) -> None:
             for number, ram_ns in ((1, 100), (2, 300)):
                 write_recording(journal, Task(cell, number), [1, ram_ns, ram_ns, ram_ns])
                 journal.add(Run(Task(cell, number), DONE))
-        picture = figure(VIEWS[0], measure([task.cell for task in journal.runs if task.repetition == 1], journal),
-                         seed_results())  # fmt: skip
-    panel = [panel.title for panel in PANELS].index("primary: ram")
+        picture = figure(VIEWS[0], Role.PRIMARY, measure(grid([1, 4], [2048], [0, 8]), journal), seed_results())
+    panel = [panel.title for panel in PANELS if panel.role is Role.PRIMARY].index("ram")
     axis = "y" if panel == 0 else f"y{panel + 1}"
     lines = {trace.name: trace for trace in picture.data if trace.yaxis == axis}
     assert list(lines) == ["0 MiB dirtied", "8 MiB dirtied", "the seed (kernel build, mean)"]
