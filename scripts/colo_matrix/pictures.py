@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from colotrace.cli.units import size_text, time_text
 from colotrace.phases import Role
 from colotrace.report.palette import FONT, LIGHT, SERIES_COLOURS
+from colotrace.units import size_text, time_text
 
 from .results import Measured, column_of
 from .seed import SeedResult, seed_results

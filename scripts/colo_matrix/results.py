@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -10,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from colotrace.crosscheck.fields import FIELDS, Kind, is_of_role
+from colotrace.errors import InputError
 from colotrace.phases import Role
+from colotrace.recording import Series, open_recording
 
 from .errors import ManifestError
 from .journal import Journal, Run
@@ -109,29 +110,24 @@ def measure(cells: Iterable[Cell], journal: Journal) -> list[Measured]:
 
 def read(path: Path) -> list[Recorded]:
     """The roles in a recording of attach. Raises ManifestError if it is none, or not whole."""
+    remedy = "remove it, and scripts/matrix measures that run again"
     try:
-        return _roles([json.loads(line) for line in path.read_text("ascii").splitlines()])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        remedy = "remove it, and scripts/matrix measures that run again"
-        raise ManifestError(f"{path} is no whole recording: {type(error).__name__}: {error}", remedy) from error
+        recording = open_recording(path)
+    except InputError as error:
+        raise ManifestError(error.message, remedy) from error
+    problems = [*recording.problems, *(f"{path}: its end is missing" for run in recording.runs if not run.ended)]
+    if problems:
+        raise ManifestError(" / ".join(problems), remedy)
+    return [_recorded(series) for series in recording.series()]
 
 
-def _roles(lines: list[dict[str, Any]]) -> list[Recorded]:
-    checkpoints = [line for line in lines if line["type"] == "checkpoint"]
-    builds = {line["pid"]: line["build_id"] for line in lines if line["type"] == "attached"}
-    inits = {line["role"]: line["init_ns"] for line in lines if line["type"] == "note" and line["event"] == "init"}
-    lost = {line["pid"]: line["lost_records"] for line in lines if line["type"] == "summary"}
-    result = []
-    for role in Role:
-        mine = [line for line in checkpoints if line["role"] == role.value]
-        completed = tuple(line for line in mine if line["outcome"] == "completed")
-        if not completed:
-            continue
-        pid = completed[0]["pid"]
-        result.append(
-            Recorded(role, completed, inits.get(role.value), len(mine) - len(completed), lost.get(pid, 0), builds[pid])
-        )
-    return result
+def _recorded(series: Series) -> Recorded:
+    counts = series.counts
+    inits = [note["init_ns"] for note in series.notes if note["event"] == "init"]
+    return Recorded(
+        series.role, tuple(series.records(range(counts.completed))), inits[0] if inits else None,
+        counts.incomplete + counts.aborted, counts.lost, str(series.build_id),
+    )  # fmt: skip
 
 
 def _mean(values: list[int]) -> int | None:

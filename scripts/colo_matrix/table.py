@@ -10,9 +10,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from colotrace.cli.units import size_text, time_text
 from colotrace.crosscheck.fields import FIELDS, Field, is_of_role
 from colotrace.phases import Role
+from colotrace.units import size_text, time_text
 
 from .growth import AXES, Fit, Growth, Slope, growths, ns_per_page
 from .journal import Journal

@@ -24,30 +24,41 @@ from colo_matrix.results import measure  # noqa: E402
 from colo_matrix.seed import seed_results  # noqa: E402
 from colo_matrix.table import as_object, remarks, results_table  # noqa: E402
 
-from colotrace.phases import Role  # noqa: E402
+from colotrace.checkpoint import Checkpoint, Outcome  # noqa: E402
+from colotrace.phases import Phase, Role  # noqa: E402
 
 CELL = Cell(4, 2048, 32)
+PIDS = {Role.PRIMARY: 7, Role.SECONDARY: 8}
 CONDITIONS = Conditions(checkpoints=3, warm_up=1)
 
 
-def record(role: str, sequence: int, ram_ns: int, pages: int | None = None) -> dict[str, object]:
-    pages_sent = pages if role == "primary" else None
-    dev, resume = (20, 50) if role == "primary" else (None, None)
-    return {
-        "type": "checkpoint", "role": role, "pid": 7 if role == "primary" else 8, "sequence": sequence,
-        "outcome": "completed", "wait_ns": 1000, "total_ns": 200 + ram_ns, "stat_ns": 10, "dev_ns": dev,
-        "ram_ns": ram_ns, "put_ns": 30, "recv_ns": 40, "load_ns": 50, "resume_ns": resume, "other_ns": 0,
-        "device_bytes": 19_000, "ram_bytes": pages_sent and pages_sent * 4104, "ram_pages": pages_sent,
-    }  # fmt: skip
+ATTACHED = {
+    "type": "attached", "schema_version": 1, "name": "vm", "qemu_version": "7.2", "build_id": "b", "roles": {},
+    "meanings": {}, "clock": "CLOCK_MONOTONIC", "realtime_minus_monotonic_ns": 0, "host": "h", "kernel": "6.18",
+}  # fmt: skip
 
 
-def write_recording(journal: Journal, task: Task, ram_ns: list[int], shape: int = 1) -> None:
-    lines: list[dict[str, object]] = [{"type": "attached", "pid": pid, "build_id": "b"} for pid in (7, 8)]
-    lines += [{"type": "note", "event": "init", "role": role, "init_ns": 5000} for role in ("primary", "secondary")]
+def record(role: Role, sequence: int, ram_ns: int, outcome: Outcome = Outcome.COMPLETED) -> dict[str, object]:
+    primary = role is Role.PRIMARY
+    phases = {Phase.WAIT: 1000, Phase.STAT: 10, Phase.RAM: ram_ns, Phase.PUT: 30, Phase.RECV: 40, Phase.LOAD: 50}
+    phases |= {Phase.DEV: 20, Phase.RESUME: 50} if primary else {}
+    pages = ram_ns // 10 if primary else None
+    one = Checkpoint(
+        role, PIDS[role], PIDS[role], sequence, outcome, sequence * 10**9, 200 + ram_ns, phases, 0 if primary else 70,
+        200, 19_000, pages and pages * 4104, pages, {}, "load" if outcome is Outcome.ABORTED else None,
+    )  # fmt: skip
+    return {"type": "checkpoint", **one.as_json()}
+
+
+def write_recording(journal: Journal, task: Task, ram_ns: list[int]) -> None:
+    lines: list[dict[str, object]] = [{**ATTACHED, "pid": pid} for pid in PIDS.values()]
+    for role, pid in PIDS.items():
+        init = {"role": role.value, "begin_ns": 0, "end_ns": 5000, "init_ns": 5000, "ready_ns": None}
+        lines.append({"type": "note", "event": "init", "message": "", "pid": pid, **init})
     for number, each in enumerate(ram_ns, 1):
-        lines += [record(role, number, each * shape, pages=each // 10) for role in ("primary", "secondary")]
-    lines.append(record("primary", 99, 10**9) | {"outcome": "aborted"})
-    lines += [{"type": "summary", "pid": pid, "lost_records": 0} for pid in (7, 8)]
+        lines += [record(role, number, each) for role in Role]
+    lines.append(record(Role.PRIMARY, len(ram_ns) + 1, 10**9, Outcome.ABORTED))
+    lines += [{"type": "summary", "pid": pid, "lost_records": 0, "roles": {}} for pid in PIDS.values()]
     path = journal.path(task)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -172,10 +183,10 @@ def test_the_seeds_own_growth(tmp_path: Path) -> None:
 
 def test_a_page_costs_what_the_records_say(tmp_path: Path) -> None:
     with Journal(tmp_path, CONDITIONS, write=True) as journal:
-        write_recording(journal, Task(CELL, 1), [999, 100, 200, 300], shape=5)
+        write_recording(journal, Task(CELL, 1), [999, 100, 200, 300])
         journal.add(Run(Task(CELL, 1), DONE))
         per_page = ns_per_page(measure([CELL], journal))
-    assert per_page and per_page.value == pytest.approx(50)
+    assert per_page and per_page.value == pytest.approx(10)
 
 
 def matrix(*words: object) -> subprocess.CompletedProcess[str]:
@@ -223,9 +234,9 @@ def test_damage_and_a_place_that_cannot_be_written_are_said(tmp_path: Path) -> N
         write_recording(journal, Task(CELL, 1), [1, 100])
         journal.add(Run(Task(CELL, 1), DONE))
         whole = journal.path(Task(CELL, 1)).read_bytes()
-        for damaged in (whole[:-3], whole.replace(b"build_id", b"bild_id"), b"\xff", b"[]\n"):
+        for damaged in (whole[:-3], b"".join(whole.splitlines(keepends=True)[:6]), b"\xff", b"[]\n", b""):
             journal.path(Task(CELL, 1)).write_bytes(damaged)
-            with pytest.raises(ManifestError, match="is no whole recording"):
+            with pytest.raises(ManifestError, match="run-1.jsonl"):
                 measure([CELL], journal)
     with pytest.raises(StorageError, match="Not a directory"):
         Journal(journal.path(Task(CELL, 1)) / "below", CONDITIONS, write=True)
