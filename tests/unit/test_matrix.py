@@ -236,7 +236,7 @@ def test_damage_and_a_place_that_cannot_be_written_are_said(tmp_path: Path) -> N
         whole = journal.path(Task(CELL, 1)).read_bytes()
         for damaged in (whole[:-3], b"".join(whole.splitlines(keepends=True)[:6]), b"\xff", b"[]\n", b""):
             journal.path(Task(CELL, 1)).write_bytes(damaged)
-            with pytest.raises(ManifestError, match="run-1.jsonl"):
+            with pytest.raises(ManifestError, match=r"run-1\.jsonl"):
                 measure([CELL], journal)
     with pytest.raises(StorageError, match="Not a directory"):
         Journal(journal.path(Task(CELL, 1)) / "below", CONDITIONS, write=True)
