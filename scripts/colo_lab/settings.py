@@ -13,7 +13,7 @@ from .firmware import RANGE_BEGIN_MIB
 
 DEFAULT_QEMU = "/usr/bin/qemu-system-x86_64"
 TRANSPORTS = ("unix", "tcp")
-LARGEST_MEMORY_MIB = 3072  # a PC puts what is above 3 GiB elsewhere
+RANGE_END_MIB = 3072  # a PC of more memory has the rest above 4 GiB, where 32-bit code does not reach
 KVM_DEVICE = Path("/dev/kvm")
 
 
@@ -78,9 +78,9 @@ class Settings:
                 f"{self.dirty_mib} MiB of dirty memory do not fit into a guest of {self.memory_mib} MiB",
                 f"give it --memory-mib {needed} or more (the range begins at {RANGE_BEGIN_MIB} MiB)",
             )
-        if self.memory_mib > LARGEST_MEMORY_MIB:
+        if needed > RANGE_END_MIB:
             raise SettingsError(
-                f"{self.memory_mib} MiB of guest memory: at most {LARGEST_MEMORY_MIB}",
+                f"{self.dirty_mib} MiB of dirty memory: at most {RANGE_END_MIB - RANGE_BEGIN_MIB}",
                 "above that a PC's memory is not in one piece",
             )
 
