@@ -44,11 +44,11 @@ def gains(before: Sample, after: Sample) -> list[Gain]:
 
 
 def ratio_interval(before: Sequence[int], after: Sequence[int]) -> tuple[float | None, float | None]:
-    """The 95 % interval of mean(after) / mean(before) (colotrace.analysis.bootstrap); (None, None) where none can be."""
+    """The 95 % interval of mean(after) / mean(before), as compare has it; (None, None) where none can be."""
     import numpy as np
 
     from colotrace.analysis import bootstrap
 
-    first, second = (bootstrap.estimate(np.asarray(one, np.int64), seed=at) for at, one in enumerate((before, after), 1))
-    found = bootstrap.ratio_interval(first, second)
+    first = bootstrap.estimate(np.asarray(before, np.int64), seed=1)
+    found = bootstrap.ratio_interval(first, bootstrap.estimate(np.asarray(after, np.int64), seed=2))
     return found.low, found.high

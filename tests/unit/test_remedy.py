@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import socket
 import sys
 from pathlib import Path
@@ -110,7 +111,8 @@ def test_what_is_expected_is_what_the_ends_that_are_named_can_save() -> None:
 
 
 def test_the_interval_covers_no_change_and_shows_a_real_one() -> None:
-    noise = [100 + (7 * i) % 13 for i in range(40)]
+    chance = random.Random(7)
+    noise = [100 + chance.randrange(13) for _ in range(40)]
     low, high = ratio_interval(noise, noise[::-1])
     assert low and high and low <= 1 <= high
     low, high = ratio_interval(noise, [value // 2 for value in noise])
