@@ -66,7 +66,7 @@ def over_time(data: SeriesData) -> Figure:
     """The mean of each phase per bin, stacked; above it, on a log axis, median, p99 and longest of the pause."""
     bins, of = [bar.bin for bar in data.bars], data.report.trend.of
     slowest = [bar.slowest for bar in data.bars]
-    wall = data.wall_offset_ns is not None
+    wall = data.times_of_day
     figure: Figure = {"data": [], "layout": base_layout(560)}
     if not bins:
         return figure

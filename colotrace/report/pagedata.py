@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from colotrace.analysis.statistics import Integers
 from colotrace.analysis.summary import SeriesReport
+from colotrace.analysis.timeline import BEGIN_WALL
 from colotrace.analysis.trend import Bin, edges_of
 
 if TYPE_CHECKING:
@@ -42,7 +44,8 @@ class SeriesData:
     bars: tuple[Bar, ...]
     rows: tuple[int, ...]
     records: tuple[Mapping[str, Any], ...]
-    wall_offset_ns: int | None
+    times_of_day: bool
+    """Whether the bars' times are nanoseconds since 1970, or of CLOCK_MONOTONIC."""
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -58,8 +61,8 @@ class SeriesData:
 def gather(report: SeriesReport, series: Series, budget: int = WHOLE) -> SeriesData:
     """Takes from the series what its report does not have; `budget` bounds the records."""
     completed = report.outcomes.completed
-    offset = series.header.realtime_minus_monotonic_ns
-    bars = _bars(report, series) if completed > SINGLE_BARS else ()
+    begins, are_wall = _begins(series)
+    bars = _bars(report, series, begins) if completed > SINGLE_BARS else ()
     wanted = {one.row_index for one in report.slowest} | {bar.slowest for bar in bars}
     if completed <= budget:
         rows = list(range(completed))
@@ -68,13 +71,19 @@ def gather(report: SeriesReport, series: Series, budget: int = WHOLE) -> SeriesD
         rows = sorted(wanted | {int(row) for row in spread})
     records = tuple(series.records(rows)) if rows else ()
     if completed <= SINGLE_BARS and len(rows) == completed:
-        bars = _single_bars(report, records, offset)
-    return SeriesData(report, bars, tuple(rows), records, offset)
+        bars = _single_bars(report, records, begins)
+    return SeriesData(report, bars, tuple(rows), records, are_wall)
 
 
-def _bars(report: SeriesReport, series: Series) -> tuple[Bar, ...]:
+def _begins(series: Series) -> tuple[Integers, bool]:
+    """When the checkpoints began, and whether as times of day: each by the clock of its own run, as in the report."""
+    begins, walls = series.values("begin_ns"), series.values(BEGIN_WALL)
+    return (walls, True) if walls.size == begins.size else (begins, False)
+
+
+def _bars(report: SeriesReport, series: Series, begin: Integers) -> tuple[Bar, ...]:
     """The trend's bins, each with its slowest row. Nulls among the times leave no way from a bin to its rows."""
-    begin, times = series.values("begin_ns"), series.values(f"{report.trend.of}_ns")
+    times = series.values(f"{report.trend.of}_ns")
     if begin.size != times.size:
         return ()
     if bool(np.all(begin[1:] >= begin[:-1])):  # nearly always; spares three copies of a long column
@@ -88,14 +97,16 @@ def _bars(report: SeriesReport, series: Series) -> tuple[Bar, ...]:
     return tuple(map(Bar, bins, found)) if len(bins) == len(found) else ()
 
 
-def _single_bars(report: SeriesReport, records: Sequence[Mapping[str, Any]], offset: int | None) -> tuple[Bar, ...]:
+def _single_bars(report: SeriesReport, records: Sequence[Mapping[str, Any]], begins: Integers) -> tuple[Bar, ...]:
     """A bar for each checkpoint, in the order of time."""
     parts = [row.name for row in report.rows if row.name not in _NO_PARTS]
     bars = []
+    whens = iter(begins)
     for row, record in enumerate(records):
-        begin, took = record["begin_ns"], record[f"{report.trend.of}_ns"]
-        if begin is None or took is None:
+        if record["begin_ns"] is None:
             continue
-        when = begin + (offset or 0)
+        when, took = int(next(whens)), record[f"{report.trend.of}_ns"]
+        if took is None:
+            continue
         bars.append(Bar(Bin(when, when, 1, took, None, took, {part: record.get(f"{part}_ns") for part in parts}), row))
     return tuple(sorted(bars, key=lambda bar: bar.bin.begin_ns))
