@@ -31,9 +31,9 @@ class Checkpoint:
     it equals the phases other than wait, plus `other_ns`, to the nanosecond. `pause_ns` runs from the call of
     vm_stop_force_state() to the call after vm_start(): an upper bound of the time from QMP's STOP to RESUME.
     Whatever is None was not seen; `missing` gives the reason by field name. `suspended_ms` is for how long the host was
-    suspended during it or its wait, which no other field contains. `notified_ns` has who asked for this checkpoint before
-    it began, each with the first time (absolute CLOCK_MONOTONIC), since QEMU had last reset the event for that; None:
-    unknown.
+    suspended during it or its wait, which no other field contains. `notified_ns` has who asked for this checkpoint
+    before it began, each with the first time (absolute CLOCK_MONOTONIC), since QEMU had last reset the event for that;
+    None: unknown.
     """
 
     role: Role

@@ -144,9 +144,9 @@ class Effect(enum.IntFlag):
     TAKEOVER = 1 << 11
     """vm_start() by any thread of the process: after COLO exit, the first one is the takeover."""
     EVENT_RESET = 1 << 12
-    """The event that the primary's loop waits for is reset: who sets it from here on brings the next checkpoint about."""
+    """The event that the primary's loop waits for is reset: who sets it now brings the next checkpoint about."""
     THROUGH_TIMER = 1 << 13
-    """What is called here sets the event where the timer's callback does: the next hit there, by this thread, is this."""
+    """What is called here sets the event where the timer does: this thread's next hit there is this one."""
 
 
 @dataclass(frozen=True)

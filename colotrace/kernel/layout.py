@@ -159,9 +159,7 @@ def decode_event(
         return InitDone(role, pid, times[0], times[1], times[2] or None)
     if header.kind == KIND_COLO_EXIT:
         mode, reason_number = times[1] & 0xFFFFFFFF, times[1] >> 32
-        return ColoExit(
-            role, pid, times[0], _name(COLO_MODES, mode), _name(COLO_EXIT_REASONS, reason_number), times[2]
-        )
+        return ColoExit(role, pid, times[0], _name(COLO_MODES, mode), _name(COLO_EXIT_REASONS, reason_number), times[2])
     if header.kind == KIND_TAKEOVER:
         return Takeover(role, pid, times[0], times[1])
     raise DecodeError(f"unknown kind {header.kind}")

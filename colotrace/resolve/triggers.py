@@ -168,9 +168,7 @@ class TriggerResolver:
             return set()
         return set(known.values())
 
-    def _evidence(
-        self, trigger: Trigger, source: int | str, place: Instruction, through: set[Trigger]
-    ) -> str:
+    def _evidence(self, trigger: Trigger, source: int | str, place: Instruction, through: set[Trigger]) -> str:
         offsets = ", ".join(f"{offset:#x}" for offset in sorted(self._offsets))
         how = {
             Trigger.TIMER: f"the callback that {TIMER_INIT} gets",
