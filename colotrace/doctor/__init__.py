@@ -1,9 +1,9 @@
 """What stands in the way of attaching: everything that attaching requires, told at once instead of one by one.
 
-from colotrace.doctor import examine
+    from colotrace.doctor import examine
 
-for check in examine(pid).checks:
-    print(check.status.value, check.name, check.found)
+    for check in examine(pid).checks:
+        print(check.status.value, check.name, check.found)
 """
 
 from __future__ import annotations

@@ -30,7 +30,9 @@ class Spine(Function):
     repeated: list[Instruction] = field(default_factory=list)
 
 
-def lay_out(code: Code, root: int, is_helper: Callable[[int], bool], shared: AbstractSet[int] = frozenset()) -> Spine:
+def lay_out(
+    code: Code, root: int, is_helper: Callable[[int], bool], shared: AbstractSet[int] = frozenset()
+) -> Spine:
     """The function at `root` with the helpers it calls; `is_helper` tells which functions are to be laid out.
 
     `shared` are helpers that others call as well.
