@@ -224,7 +224,12 @@ TAKEOVER = Boundary("takeover", "a VM starts; after COLO's end, the takeover", e
 """Belongs to the process, not to a COLO thread: it sits inside vm_start() itself."""
 
 NOTIFIES = {
-    trigger: Boundary(f"notify-{trigger.value}", f"a checkpoint is asked for: {trigger.value}", trigger=trigger)
+    trigger: Boundary(
+        f"notify-{trigger.value}",
+        f"a checkpoint is asked for: {trigger.value}",
+        effects=Effect.OUTSIDE,
+        trigger=trigger,
+    )
     for trigger in TRIGGERS
 }
 """Belong to the process as well: whoever asks for a checkpoint does so in a thread of its own."""
