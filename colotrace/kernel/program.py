@@ -17,7 +17,7 @@ from colotrace.kernel.ring import RingBuffer
 from colotrace.phases import Role
 
 DEFAULT_RING_BYTES = 1 << 20
-"""Room for 4,200 checkpoint records (240 bytes and a header of 8) while user space is busy elsewhere."""
+"""Room for 3,700 checkpoint records (272 bytes and a header of 8) while user space is busy elsewhere."""
 RECORD_ROOM = 248
 """What a checkpoint's record takes of it."""
 BATCH = 4096
