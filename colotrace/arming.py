@@ -20,7 +20,7 @@ from colotrace.plancache import plan_for
 from colotrace.resolve.nameoptions import ONLY_THIS_HOST, NameOptions
 from colotrace.resolve.plan import UNTRIED_MACHINES, Probe, ProbePlan, Quality, RolePlan
 from colotrace.silence import Silence
-from colotrace.target.discovery import vm_name
+from colotrace.target.discovery import vm_name, vm_uuid
 from colotrace.target.process import Process
 
 Plans = dict[tuple[int, int], ProbePlan]
@@ -39,6 +39,7 @@ class AttachedTarget:
     """The binary that the plan was made from; armed through this, so that an execve in between cannot matter."""
     pidfd: int
     name: str | None
+    uuid: str | None = None
     notes: list[Note] = field(default_factory=list)
     role: Role | None = None
     armed: bool = False
@@ -97,7 +98,8 @@ def prepare(index: int, pid: int, plans: Plans, names: NameOptions = ONLY_THIS_H
         refusals.check_plan(plan)
         preflight.check_machine(process, plan.machine)
         bias = process.load_bias([(plan.code_address, plan.code_offset)])
-        target = AttachedTarget(index, process, plan, bias, exe_fd, pidfd, vm_name(process.command_line()))
+        arguments = process.command_line()
+        target = AttachedTarget(index, process, plan, bias, exe_fd, pidfd, vm_name(arguments), vm_uuid(arguments))
         refusals.check_build_id(process, plan, bias)
         shared = refusals.check_sites(process, plan, bias)
         target.notes += [*([shared] if shared else []), *_limits(target)]

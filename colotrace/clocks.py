@@ -96,6 +96,12 @@ class ClockWatch:
         return notes
 
 
+def iso_text(realtime_ns: int) -> str:
+    """A reading of CLOCK_REALTIME as ISO 8601 in UTC, to the nanosecond."""
+    seconds, ns = divmod(realtime_ns, 1_000_000_000)
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{ns:09d}Z"
+
+
 @cache
 def namespace_shift_ns() -> int:
     """How far CLOCK_MONOTONIC is ahead here of the host's: not 0 only in a time namespace (unshare -T)."""

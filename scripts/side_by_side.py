@@ -15,8 +15,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from colotrace.cli.units import time_text
 from colotrace.phases import PHASES, Phase
+from colotrace.units import time_text
 
 ROWS = [f"{phase.value}_ns" for phase in PHASES if phase is not Phase.INIT] + ["other_ns", "total_ns", "pause_ns"]
 STALL_NS = 35_000_000

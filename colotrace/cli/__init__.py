@@ -18,6 +18,7 @@ _COMMANDS = {
     "attach": "colotrace.cli.attach",
     "audit": "colotrace.cli.audit",
     "check": "colotrace.cli.check",
+    "convert": "colotrace.cli.convert",
     "doctor": "colotrace.cli.doctor",
     "info-checkpoint": "colotrace.cli.info_checkpoint",
     "inspect": "colotrace.cli.inspect",
@@ -125,6 +126,7 @@ def main() -> None:
       sudo colotrace qmp-bridge --pid 4711 --qmp /run/vm/qmp.sock --listen /run/vm/bridge.sock
       sudo colotrace check --pid 4711 --qmp /run/vm/qmp.sock
       colotrace audit capture.txt
+      colotrace convert run.parquet run.csv
     """
 
 

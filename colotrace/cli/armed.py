@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from colotrace.cli.newfile import open_private
 from colotrace.errors import OutputError
+from colotrace.newfile import open_private
 
 ARMED_FILE = click.option(
     "--armed-file", metavar="FILE", type=click.Path(),

@@ -11,16 +11,20 @@ from typing import TYPE_CHECKING
 import click
 
 from colotrace.checkpoint import Checkpoint, Event, Failover, Note
-from colotrace.cli import hush, lines
-from colotrace.cli.armed import ARMED_FILE, ArmedFile
+from colotrace.cli import hush
+from colotrace.cli.armed import ARMED_FILE
 from colotrace.cli.dropping import give_up
 from colotrace.cli.options import DURATION, QMP, SEED_COMPATIBLE, name_options, names_asked_for, pids_given
+from colotrace.cli.outputs import Outputs
 from colotrace.cli.ringsize import RING_SIZE
 from colotrace.cli.series import RoleSeries
 from colotrace.cli.stopping import Stopper
 from colotrace.errors import ColotraceError, NothingSeenError
 from colotrace.failover import with_status
 from colotrace.phases import Role
+from colotrace.recording import lines
+from colotrace.recording.facts import RunFacts, VmFacts, answers, run_facts
+from colotrace.sentences import as_note, checkpoint_line, failover_line
 from colotrace.session import Session, attach
 from colotrace.summary import TargetSummary
 from colotrace.target.discovery import only_qemu
@@ -35,6 +39,8 @@ Examples:
   sudo colotrace attach --pid $(pidof qemu-system-x86_64)  all of them
   sudo colotrace attach --pid 4711 --checkpoints 30 --json >run.jsonl
   sudo colotrace attach --pid 4711 --duration 60 --output run.jsonl
+  sudo colotrace attach --duration 3600 --output run.parquet     then: colotrace report run.parquet
+  sudo colotrace attach --output recordings/               recordings/host=H/vm=V/TIME-RUN-PID.parquet
   sudo colotrace attach --pid 4711 --ring-size 16M --output run.jsonl  room for 67,000 checkpoints
   sudo colotrace attach --pid 4711 --dry-run               every place that would be probed; arms nothing
 """
@@ -47,7 +53,10 @@ _NOTES_KEPT = 50
     "--checkpoints", "-n", type=click.IntRange(1), metavar="N", help="Stop after N completed ones per process."
 )
 @DURATION
-@click.option("--output", "-o", metavar="FILE", type=click.Path(), help="Write the JSON lines to FILE as well.")
+@click.option(
+    "--output", "-o", metavar="FILE", type=click.Path(),
+    help="Write a recording: FILE.parquet, FILE.csv, else JSON lines; or DIR/, with a Parquet file per VM in it.",
+)  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print JSON lines: attached, checkpoint, failover, note, ...")
 @RING_SIZE
 @names_asked_for
@@ -74,19 +83,22 @@ def command(
 
         show(rehearse(*pids, *more_pids, names=name_options(debug_file, debuginfod)), as_json)
         return
+    asked: dict[int, VmFacts] = {}
     if qmp:
         if len({*pids, *more_pids}) > 1:
             raise click.UsageError("--qmp names the socket of one QEMU; give one --pid with it")
-        from colotrace.qmp.client import query_migrate  # asyncio: nobody else needs it
+        from colotrace.qmp.client import query_vm  # asyncio: nobody else needs it
 
         # a socket that does not answer, or is another's, is better known before the run than after it
-        query_migrate(qmp, [*pids, *more_pids, 0][0] or only_qemu())
-    with Stopper(duration) as stopper, _Outputs(output, armed_file) as outputs:
+        pid = [*pids, *more_pids, 0][0] or only_qemu()
+        asked[pid] = answers(*query_vm(qmp, pid))
+    with Stopper(duration) as stopper, Outputs(output, armed_file) as outputs:
         names = name_options(debug_file, debuginfod)
+        facts = _facts(asked, outputs.recording)
         with attach(*pids, *more_pids, ring_bytes=ring_size, names=names) as session:
             run = _Run(session, outputs, checkpoints, as_json, qmp, seed_compatible)
             try:
-                run.begin()
+                run.begin(facts)
                 stopper.watch(session)  # its timer is a thread, and has what its starter has
                 run.follow()
             except BrokenPipeError:  # the reader has had enough (| head): as good as Ctrl-C
@@ -97,26 +109,23 @@ def command(
             _judge(summaries, checkpoints)
 
 
-class _Outputs:
-    """The files that a run was told to write, made sure of before anything is armed."""
+def _facts(asked: dict[int, VmFacts], recording: bool) -> RunFacts:
+    """What the run says of itself. A probe's cost is measured for recordings only: once a boot, it takes a second."""
+    if not recording:
+        return run_facts(asked=asked)
+    from colotrace.kernel.keptcost import probe_cost
 
-    def __init__(self, output: str | None, armed_file: str | None) -> None:
-        self.armed = ArmedFile(armed_file)
-        self.lines = lines.LineFile(output) if output else None
-
-    def __enter__(self) -> _Outputs:
-        return self
-
-    def __exit__(self, *_exception: object) -> None:
-        if self.lines:
-            self.lines.close()
+    try:
+        return run_facts(probe_cost(), asked=asked)
+    except ColotraceError as error:
+        return run_facts(None, error.message, asked)
 
 
 class _Run:
     """One run of the command: where its lines go, what it has seen, when it is over."""
 
     def __init__(
-        self, session: Session, outputs: _Outputs, checkpoints: int | None, as_json: bool, qmp: str | None,
+        self, session: Session, outputs: Outputs, checkpoints: int | None, as_json: bool, qmp: str | None,
         seed_compatible: bool,
     ) -> None:  # fmt: skip
         self._session, self._outputs = session, outputs
@@ -133,10 +142,14 @@ class _Run:
 
             self._console = TextConsole()
 
-    def begin(self) -> None:
+    def begin(self, facts: RunFacts) -> None:
         """Says what is armed, and gives up what is not needed any more."""
-        for target in self._session.targets:
-            self._emit(lines.attached_json(target) | lines.memory_json(self._session))
+        memory = lines.memory_json(self._session)
+        headers = [lines.attached_json(target, facts) | memory for target in self._session.targets]
+        self._outputs.begin(headers)
+        for header, target in zip(headers, self._session.targets, strict=True):
+            if self._as_json:
+                click.echo(lines.json_line(header))
             if not self._as_json:
                 from colotrace.cli.tables import title
 
@@ -208,26 +221,26 @@ class _Run:
             if isinstance(event, Failover):
                 event = self._asked_status(event)
                 self._failovers.setdefault(event.pid, []).append(event)
-            if self._outputs.lines or self._as_json:
+            if self._outputs.recording or self._as_json:
                 self._emit(lines.event_json(event))
             if isinstance(event, Checkpoint):
                 self._checkpoint(event)
             elif isinstance(event, Failover) and not self._as_json and not self._is_live:
-                self._console.print(lines.failover_line(event))
+                self._console.print(failover_line(event))
             elif self._is_live:
-                note = lines.as_note(event)
+                note = as_note(event)
                 if not isinstance(event, Failover):  # the summary has those
                     self._unsaid.append(note)
                 if self._view:
                     self._view.note(note)
             elif not self._as_json:
-                self._say(f"note: {lines.as_note(event).message}")
+                self._say(f"note: {as_note(event).message}")
 
     def _checkpoint(self, checkpoint: Checkpoint) -> None:
         key = (checkpoint.pid, checkpoint.role)
         self._series.setdefault(key, RoleSeries(*key)).add(checkpoint)
         if not self._as_json and not self._is_live:
-            click.echo(lines.checkpoint_line(checkpoint))  # our own words; and rich takes ten times as long
+            click.echo(checkpoint_line(checkpoint))  # our own words; and rich takes ten times as long
         self._done[checkpoint.pid] += checkpoint.completed
 
     def _enough(self, wanted: int) -> bool:
@@ -235,13 +248,10 @@ class _Run:
         return all(self._done[target.pid] >= wanted for target in self._session.targets if target.alive)
 
     def _emit(self, line: dict[str, object]) -> None:
-        if not (self._outputs.lines or self._as_json):
-            return
-        text = lines.json_line(line)
-        if self._outputs.lines:
-            self._outputs.lines.write_line(text)
+        if self._outputs.recording:
+            self._outputs.write(line)
         if self._as_json:
-            click.echo(text)
+            click.echo(lines.json_line(line))
 
     def _say(self, text: str) -> None:
         click.echo(f"colotrace: {printable(text)}", err=True)

@@ -10,11 +10,11 @@ import click
 
 from colotrace.cli import print_error
 from colotrace.cli.console import TextConsole
-from colotrace.cli.lines import json_line
 from colotrace.cli.verdicts import audit_view
 from colotrace.crosscheck.audit import audit
 from colotrace.crosscheck.capture import LARGEST_BYTES, Capture, captures
 from colotrace.errors import InputError
+from colotrace.recording.lines import json_line
 
 _EPILOG = """\b
 Exit code: 0 nothing wrong, 1 findings, 11 a file that cannot be read or holds no answer.

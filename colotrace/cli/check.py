@@ -9,7 +9,6 @@ from rich.console import Group
 
 from colotrace.checking import Checker, CheckResult, open_patched
 from colotrace.checkpoint import Checkpoint, Event
-from colotrace.cli import lines
 from colotrace.cli.armed import ARMED_FILE, ArmedFile
 from colotrace.cli.console import TextConsole
 from colotrace.cli.dropping import give_up
@@ -21,6 +20,8 @@ from colotrace.cli.verdicts import check_table, cost_line, findings_view, reason
 from colotrace.errors import ColotraceError, NothingSeenError
 from colotrace.kernel.cost import measure_probe_cost
 from colotrace.phases import Role
+from colotrace.recording.lines import json_line
+from colotrace.sentences import as_note
 from colotrace.session import attach
 from colotrace.summary import TargetSummary
 from colotrace.target.discovery import only_qemu
@@ -107,7 +108,7 @@ class _Progress:
     def take(self, event: Event) -> None:
         """The next event of the session."""
         if not isinstance(event, Checkpoint):
-            _say(f"note: {lines.as_note(event).message}")
+            _say(f"note: {as_note(event).message}")
             return
         key = (event.pid, event.role)
         self.series.setdefault(key, RoleSeries(*key)).add(event)
@@ -125,7 +126,7 @@ def _report(
 ) -> None:
     if as_json:
         click.echo(
-            lines.json_line(
+            json_line(
                 {
                     "type": "check",
                     "pid": summary.pid,

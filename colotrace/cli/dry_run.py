@@ -9,12 +9,14 @@ from rich.console import Console
 from rich.text import Text
 
 from colotrace.cli.console import TextConsole
-from colotrace.cli.lines import SCHEMA_VERSION, json_line
 from colotrace.cli.tables import title
 from colotrace.phases import Role
+from colotrace.recording.lines import json_line
 from colotrace.rehearsal import Rehearsal, how_often
 from colotrace.resolve.plan import Probe
 from colotrace.text import printable
+
+_SCHEMA_VERSION = 1
 
 
 def show(rehearsals: Iterable[Rehearsal], as_json: bool) -> None:
@@ -22,7 +24,7 @@ def show(rehearsals: Iterable[Rehearsal], as_json: bool) -> None:
     console = TextConsole(soft_wrap=True)
     for rehearsal in rehearsals:
         if as_json:
-            click.echo(json_line({"type": "dry-run", "schema_version": SCHEMA_VERSION, **rehearsal.as_json()}))
+            click.echo(json_line({"type": "dry-run", "schema_version": _SCHEMA_VERSION, **rehearsal.as_json()}))
         else:
             _print(console, rehearsal)
 

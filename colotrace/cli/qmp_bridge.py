@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING
 import click
 
 from colotrace.checkpoint import Checkpoint, Event
-from colotrace.cli import hush, lines
+from colotrace.cli import hush
 from colotrace.cli.options import ONE_PID, SEED_COMPATIBLE
 from colotrace.cli.tables import title
+from colotrace.recording import lines
+from colotrace.recording.facts import run_facts
+from colotrace.sentences import as_note
 from colotrace.target.discovery import only_qemu
 from colotrace.text import printable
 
@@ -70,17 +73,18 @@ class _Reporter:
 
     def __init__(self, as_json: bool, verbose: bool) -> None:
         self._as_json, self._verbose = as_json, verbose
+        self._facts = run_facts()
 
     def armed(self, target: AttachedTarget) -> None:
         """Says what is armed."""
         plan = target.plan
         text = f"{title(target.name, target.pid)}: QEMU {plan.qemu_version}, {len(target.probes)} probes armed"
-        self._say(text, lines.attached_json(target))
+        self._say(text, lines.attached_json(target, self._facts))
 
     def happened(self, event: Event) -> None:
         """Tells what the session notes; checkpoints are only counted."""
         if not isinstance(event, Checkpoint):
-            self._say(f"note: {lines.as_note(event).message}", lines.event_json(event))
+            self._say(f"note: {as_note(event).message}", lines.event_json(event))
 
     def tell(self, word: str, text: str, details: dict[str, object]) -> None:
         """Tells of the bridge's own doings."""

@@ -9,12 +9,12 @@ from rich.table import Table
 from rich.text import Text
 
 from colotrace.checkpoint import CheckpointTotals
-from colotrace.cli.lines import failover_line
 from colotrace.cli.series import ROWS, RoleSeries, is_part_of_total, sparkline
-from colotrace.cli.units import size_text, time_text
 from colotrace.phases import Phase, Role
+from colotrace.sentences import failover_line
 from colotrace.summary import TargetSummary, info_checkpoint
 from colotrace.text import printable
+from colotrace.units import size_text, time_text
 
 SPARK_WIDTH = 30
 SHORTEST_SPARK = 8

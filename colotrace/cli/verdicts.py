@@ -9,11 +9,11 @@ from rich.table import Table
 from rich.text import Text
 
 from colotrace.checkpoint import ProbeCost
-from colotrace.cli.units import time_text
 from colotrace.crosscheck.audit import Audit
 from colotrace.crosscheck.compare import FieldCheck, Verdict
 from colotrace.crosscheck.findings import Finding
 from colotrace.text import printable
+from colotrace.units import time_text
 
 _STYLES = {
     Verdict.DIFFERS: "bold red",

@@ -83,6 +83,20 @@ def query_migrate(path: str, pid: int | None = None, timeout_s: float = TIMEOUT_
     return _query("query-migrate", path, pid, timeout_s)
 
 
+def query_vm(path: str, pid: int | None = None, timeout_s: float = TIMEOUT_S) -> tuple[str | None, int | None]:
+    """The VM's UUID, and x-checkpoint-delay in milliseconds (query-uuid, query-migrate-parameters); None for one that
+    QEMU does not tell. Raises QmpError as QmpConnection does."""
+    with QmpConnection(path, pid, timeout_s) as connection:
+        uuid = connection.execute("query-uuid")
+        parameters = connection.execute("query-migrate-parameters")
+    uuid = uuid.get("UUID") if isinstance(uuid, dict) else None
+    delay = parameters.get("x-checkpoint-delay") if isinstance(parameters, dict) else None
+    return (
+        uuid if isinstance(uuid, str) and uuid.strip("0-") else None,
+        delay if isinstance(delay, int) and not isinstance(delay, bool) else None,
+    )
+
+
 def query_colo_status(path: str, pid: int | None = None, timeout_s: float = TIMEOUT_S) -> dict[str, object]:
     """query-colo-status's answer (COLOStatus, qapi/migration.json). Raises QmpError as QmpConnection does."""
     return _query("query-colo-status", path, pid, timeout_s)

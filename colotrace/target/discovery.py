@@ -12,6 +12,7 @@ from colotrace.errors import TargetError
 from colotrace.text import printable
 
 _NAME = re.compile(r"^\.?(?:(?:xen-)?qemu-system-[\w.-]+|qemu-kvm|kvm)$")
+_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _COLO_THREADS = {
     "COLO incoming": "secondary",  # up to 9.2
     "mig/dst/colo": "secondary",  # 10.0 on
@@ -44,6 +45,12 @@ def vm_name(arguments: list[str]) -> str | None:
                 if (not equals and at == 0) or key == "guest":
                     name = (text if equals else key).replace("\0", ",")
     return name or None
+
+
+def vm_uuid(arguments: list[str]) -> str | None:
+    """The VM's UUID from QEMU's command line: -uuid UUID, the last one; None if there is none or it is no UUID."""
+    given = [value for flag, value in itertools.pairwise(arguments) if flag in ("-uuid", "--uuid")]
+    return given[-1].lower() if given and _UUID.fullmatch(given[-1]) else None
 
 
 def list_qemus() -> list[QemuProcess]:

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from colotrace.checkpoint import Attempt, Checkpoint, ColoExit, Event, Failover, InitDone, Outcome, Takeover
-from colotrace.cli.lines import as_note, event_json, failover_line, json_line
 from colotrace.failover import (
     BEGUN_BEFORE,
     COLO_AGAIN,
@@ -27,6 +26,8 @@ from colotrace.failover import (
     with_status,
 )
 from colotrace.phases import MARKS, Mark, Role
+from colotrace.recording.lines import event_json, json_line
+from colotrace.sentences import as_note, failover_line
 
 MS = 1_000_000
 AFTER = {"last_good", "last_good_ns", "exit_after_ns", "takeover_after_ns"}

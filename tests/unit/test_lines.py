@@ -16,11 +16,12 @@ from hypothesis import strategies as st
 
 from colotrace.checkpoint import Checkpoint, ColoExit, Event, InitDone, Note, Outcome, Takeover
 from colotrace.cli import printable
-from colotrace.cli.lines import LineFile, as_note, checkpoint_line, event_json, json_line
 from colotrace.cli.series import RECENT, RoleSeries, Series, is_part_of_total, rows_of, sparkline
-from colotrace.cli.units import size_text, time_text
 from colotrace.errors import ColotraceError
 from colotrace.phases import PHASES, ROLE_PHASES, Mark, Phase, Role
+from colotrace.recording.lines import LineFile, event_json, json_line
+from colotrace.sentences import as_note, checkpoint_line
+from colotrace.units import size_text, time_text
 
 
 def checkpoint(role: Role = Role.PRIMARY, outcome: Outcome = Outcome.COMPLETED, **changes: Any) -> Checkpoint:

@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from colotrace.checkpoint import Note
-from colotrace.cli import attach, check, doctor, inspect, lines, main, print_error, qmp_bridge
+from colotrace.cli import attach, check, doctor, inspect, main, print_error, qmp_bridge
 from colotrace.cli import list as list_command
 from colotrace.cli.console import TextConsole
 from colotrace.cli.live import LiveView
@@ -27,6 +27,7 @@ from colotrace.diagnosis import ok, warn
 from colotrace.doctor import Examination
 from colotrace.errors import PlanError, QmpRefusal, TargetError
 from colotrace.phases import Role
+from colotrace.recording import lines
 from colotrace.resolve.plan import ProbePlan
 from colotrace.summary import TargetSummary
 from colotrace.target import discovery
