@@ -9,6 +9,7 @@ import pytest
 from colotrace.checkpoint import Checkpoint
 from colotrace.kernel import layout
 from colotrace.phases import NOTIFIES, PROCESS_BOUNDARIES, TRIGGERS, Effect, Role, Trigger, merged, through_timer
+from colotrace.recording.schema import from_row, to_row
 from colotrace.resolve.plan import Triggers
 
 
@@ -77,3 +78,11 @@ def test_reasons_are_in_the_json() -> None:
 
 def test_the_room_for_them() -> None:
     assert ct.sizeof(layout.CheckpointRecord().notified_ns) == 8 * len(TRIGGERS)
+
+
+@pytest.mark.parametrize("checkpoint", [decoded({Trigger.COMPARE: 5_000}), decoded({}), decoded({}, known=False)])
+def test_a_recording_keeps_it(checkpoint: Checkpoint) -> None:
+    line = {"type": "checkpoint", **checkpoint.as_json()}
+    row = to_row(line)
+    assert row["trigger"] == line["trigger"] and "more" in row and row["more"] is None
+    assert from_row(row) == line
