@@ -6,7 +6,7 @@ The median is blind to stalls in less than half of the checkpoints, and jumps wh
 
 All figures of a comparison are held at one level together (Bonferroni). An interval knows only what varies within a
 run. Two runs of one setting differ by more than that; so a verdict needs the whole interval beyond a margin, and a
-phase must move the checkpoint as a whole by a part of it.
+phase must move the checkpoint as a whole by that much.
 """
 
 from __future__ import annotations
@@ -25,8 +25,7 @@ if TYPE_CHECKING:
 
 LEVEL = 0.95
 MARGIN = 0.05
-SMALLEST_SHARE = 0.01
-"""Of A's mean total: a phase that changes by less is no change of the checkpoint's."""
+"""Of the figure itself, and for a phase of A's total as well: what changes by less changes no checkpoint."""
 WHOLES = ("total", "pause")
 _SUBJECT_PHASES = ("stat", "dev", "ram", "put", "recv", "load", "resume")
 
@@ -270,9 +269,9 @@ def _judged(
     verdict = (
         Verdict.WORSE if ratio.low > 1 + margin else Verdict.BETTER if ratio.high < 1 - margin else Verdict.NO_EVIDENCE
     )
-    is_small = name not in WHOLES and total is not None and abs(b.value - a.value) < SMALLEST_SHARE * total
+    is_small = name not in WHOLES and total is not None and abs(b.value - a.value) < margin * total
     if verdict is not Verdict.NO_EVIDENCE and is_small:
-        reason = f"it differs, but by less than {SMALLEST_SHARE:.0%} of the checkpoint"
+        reason = f"it differs, but by less than {100 * margin:g}% of the checkpoint"
         return Row(name, a.value, b.value, ratio, Verdict.NO_EVIDENCE, reason)
     return Row(name, a.value, b.value, ratio, verdict)
 

@@ -18,7 +18,7 @@ from colotrace.checkpoint import Checkpoint
 from colotrace.phases import Phase, Trigger
 
 ROOT = Path(__file__).resolve().parents[2]
-DELAY_MS = 600
+DELAY_MS = 1000
 SETTLED_S = 0.15
 """After a checkpoint: both VMs run again, and the timer is far from the next."""
 MISMATCHES = 5
@@ -70,7 +70,7 @@ def test_forced_mismatches_are_compare_and_the_rest_timer(make_pair: Callable[..
     assert counted == {Trigger.COMPARE: network.mismatched, Trigger.TIMER: len(primary) - network.mismatched}
     for checkpoint, when in zip([c for c in primary if c.trigger is Trigger.COMPARE], sent, strict=True):
         asked = (checkpoint.notified_ns or {})[Trigger.COMPARE]
-        assert when < asked <= (checkpoint.begin_ns or 0) and asked - when < 100_000_000
+        assert when < asked <= (checkpoint.begin_ns or 0) and asked - when < 400_000_000
         assert checkpoint.phase_ns[Phase.WAIT] < DELAY_MS * 1_000_000
     for checkpoint in primary:
         record = checkpoint.as_json()

@@ -84,7 +84,7 @@ def test_runs_of_one_setting_are_flagged_in_at_most_one_of_twenty_families() -> 
 def test_what_a_phase_adds_must_matter_to_the_checkpoint() -> None:
     found = compare_series(Series(1), Series(2, times={"put": 3}))
     assert found.row("put").verdict is Verdict.NO_EVIDENCE
-    assert "less than 1%" in (found.row("put").reason or "")
+    assert "less than 5%" in (found.row("put").reason or "")
 
 
 def test_a_limit_counts_only_with_evidence() -> None:
