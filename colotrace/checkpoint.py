@@ -73,7 +73,6 @@ class Checkpoint:
             "tid": self.tid,
             "sequence": self.sequence,
             "outcome": self.outcome.value,
-            "trigger": self.trigger.value if self.trigger else None,
             "begin_ns": self.begin_ns,
             "wait_ns": self.phase_ns.get(Phase.WAIT),
             "total_ns": self.total_ns,
@@ -86,6 +85,7 @@ class Checkpoint:
             "device_bytes": self.device_bytes,
             "ram_bytes": self.ram_bytes,
             "ram_pages": self.ram_pages,
+            "trigger": self.trigger.value if self.trigger else None,
             "marks_ns": {mark.value: when for mark, when in self.marks_ns.items()},
             "trigger_evidence": None
             if self.notified_ns is None

@@ -64,7 +64,7 @@ def test_killed_tracers_leave_what_they_had_seen() -> None:
     """scripts/kill_recorder does the same fifty times."""
     done = subprocess.run(
         [sys.executable, str(ROOT / "scripts/kill_recorder.py"), "--rounds", "6", "--most", "1.5"],
-        capture_output=True, text=True, timeout=120, check=False, env={"PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert "all 6 files load" in done.stdout
