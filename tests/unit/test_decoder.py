@@ -33,11 +33,12 @@ def no_reason(role: Role, field: str) -> str | None:
 def record(
     kind: int = 1, role: int = 1, outcome: int = 1, seen: int = ALL_SEEN, open_phase: int = 0, suspended_ms: int = 0
 ) -> bytes:
-    """A checkpoint's bytes, packed by hand: phase N took 100 N, mark N was at 5000 + N, trigger N asked at 3000 + N."""
+    """A checkpoint's bytes, packed by hand: phase N took 100 N, mark N was at 5000 + N, trigger N at 3000 + N."""
     head = struct.pack("<BBHI", kind, role, 3, 77)
     head += struct.pack("<IIBBHI", 12, seen, outcome, open_phase, 0xFFFF, suspended_ms)
     times = struct.pack("<QQ9Q", 4000, 4700, *(100 * n for n in range(1, 10)))
-    return head + times + struct.pack("<QQQQQ11Q", 21, 22, 23, 24, 25, *(5001 + n for n in range(11))) + struct.pack("<4Q", *range(3001, 3005))
+    moments = struct.pack("<11Q4Q", *range(5001, 5012), *range(3001, 3005))
+    return head + times + struct.pack("<QQQQQ", 21, 22, 23, 24, 25) + moments
 
 
 def small(kind: int, *times: int, role: int = 2) -> bytes:
