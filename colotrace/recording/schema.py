@@ -141,6 +141,8 @@ def from_row(row: Mapping[str, Any]) -> dict[str, Any]:
     evidence = row.get("trigger_evidence")
     line["trigger_evidence"] = None if evidence is None else _object(evidence)
     line["missing"] = _object(row.get("missing"))
+    if line["trigger"] is None and evidence is None and "trigger" not in line["missing"]:
+        del line["trigger"], line["trigger_evidence"]  # a line from before there were triggers
     for name in _OPTIONAL_MEMBERS:
         if row.get(name) is not None:
             line[name] = row[name]

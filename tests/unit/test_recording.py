@@ -42,7 +42,8 @@ def attached(pid: int = 7, **changes: Any) -> dict[str, Any]:
 
 
 def checkpoint(sequence: int = 1, pid: int = 7, role: str = "primary", **changes: Any) -> dict[str, Any]:
-    line: dict[str, Any] = {"type": "checkpoint"} | {name: None for name in schema._MEMBERS}
+    names = [name for name in schema._MEMBERS if name != "trigger"]
+    line: dict[str, Any] = {"type": "checkpoint"} | {name: None for name in names}
     return (
         line
         | {"role": role, "pid": pid, "tid": 8, "sequence": sequence, "outcome": "completed"}
@@ -85,6 +86,14 @@ def checkpoints(draw: st.DrawFn) -> dict[str, Any]:
     line["role"], line["outcome"] = draw(texts), draw(texts)
     line["marks_ns"] = {mark.value: draw(integers) or 0 for mark in MARKS if draw(st.booleans())}
     line["missing"] = draw(objects)
+    if draw(st.booleans()):
+        rest = [line.pop(name) for name in ("marks_ns", "missing")]
+        line["trigger"], line["marks_ns"] = draw(texts), rest[0]
+        line["trigger_evidence"], line["missing"] = draw(st.none() | objects), rest[1]
+    elif draw(st.booleans()):
+        line["missing"] = line["missing"] | {"trigger": "why"}
+        rest = [line.pop(name) for name in ("marks_ns", "missing")]
+        line |= {"trigger": None, "marks_ns": rest[0], "trigger_evidence": None, "missing": rest[1]}
     if draw(st.booleans()):
         line["aborted_in"] = draw(texts)
         line["suspended_ms"] = draw(st.integers(1, 99))
