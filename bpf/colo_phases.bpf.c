@@ -291,6 +291,7 @@ int on_boundary(struct pt_regs *ctx)
 		return 0;
 	}
 	if (COOKIE_TRIGGER(cookie)) {
+		__sync_fetch_and_add(&target->trigger_hits, 1);
 		notified(target, COOKIE_TRIGGER(cookie), effects, thread, now);
 		return 0;
 	}

@@ -134,6 +134,7 @@ struct target {
 	__u64 notified_ns[TRIGGERS]; /* who has asked for a checkpoint since the event was reset, and when first; 0: not */
 	__u64 notifying; /* the thread that is on its way to the timer's place, without being the timer */
 	__u64 reset_seen; /* not 0: notified_ns goes back to a reset */
+	__u64 trigger_hits; /* hits by whoever asks for checkpoints, which tell nothing of the COLO thread */
 };
 
 #endif

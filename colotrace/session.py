@@ -261,7 +261,8 @@ class Session:
             self._backlog.append(Note("target-changed", f"process {target.pid} now runs another program", target.pid))
             return
         self._check_sites(target)
-        note = target.silence.look(target.pid, self._program.target(target.index).hits, now)
+        counters = self._program.target(target.index)
+        note = target.silence.look(target.pid, counters.hits - counters.trigger_hits, now)
         if note:
             self._backlog.append(note)
 

@@ -24,7 +24,7 @@ class Silence:
     _told_s: float = 0.0
 
     def look(self, pid: int, hits: int, now_s: float) -> Note | None:
-        """A note if the process has been quiet for too long, once; `hits` is the kernel's count."""
+        """A note if the process has been quiet for too long, once; `hits` counts COLO's boundaries, in the kernel."""
         if hits != self._hits:
             self._hits, self.since_s, self._told_s = hits, now_s, 0.0
             return None

@@ -117,6 +117,7 @@ class Target(ct.Structure):
         ("notified_ns", ct.c_uint64 * len(TRIGGERS)),
         ("notifying", ct.c_uint64),
         ("reset_seen", ct.c_uint64),
+        ("trigger_hits", ct.c_uint64),
     )
 
 
