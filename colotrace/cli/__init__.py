@@ -23,6 +23,7 @@ _COMMANDS = {
     "info-checkpoint": "colotrace.cli.info_checkpoint",
     "inspect": "colotrace.cli.inspect",
     "list": "colotrace.cli.list",
+    "merge": "colotrace.cli.merge",
     "qmp-bridge": "colotrace.cli.qmp_bridge",
 }
 _INTERRUPTED = 130
@@ -127,6 +128,7 @@ def main() -> None:
       sudo colotrace check --pid 4711 --qmp /run/vm/qmp.sock
       colotrace audit capture.txt
       colotrace convert run.parquet run.csv
+      colotrace merge primary.parquet secondary.parquet
     """
 
 

@@ -1,0 +1,1 @@
+"""What recordings say: distributions, trends, costs, the slowest. Pure: series in, frozen dataclasses out."""

@@ -1,0 +1,150 @@
+"""Which checkpoint of the secondary is which of the primary: both count them, each from where its tracer came in.
+
+Both sequences count every transaction, recorded or not, so that one whole number, the shift, is all that is unknown.
+Under a wrong shift the messages' times contradict each other, as no two waits between checkpoints are equally long to
+within a message's way; the intervals between checkpoints tell which shifts are worth a look.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from colotrace.analysis.merge_clock import Bounds, Floats, Numbers, Piece, fit_pieces
+from colotrace.errors import InputError
+from colotrace.phases import SENDERS, Mark, Role
+
+LEAST_MATCHED = 5
+LEAST_RUN = 8
+"""Checkpoints a line must hold for, on average, if it takes several: a wrong shift's lines hold for two or three."""
+_CANDIDATES = 64
+_GLANCE = 64
+_LONGEST = 1 << 24
+_UNRELATED = "Name the primary's and the secondary's recording of one pair, made at the same time."
+
+
+@dataclass(frozen=True)
+class Times:
+    """One side's recording as matching needs it: the completed checkpoints' sequence numbers and begins; for each
+    message its checkpoints' numbers and its times, those without left out. On the clock of its host, in order."""
+
+    sequence: Numbers
+    begin_ns: Numbers
+    marks: Mapping[Mark, tuple[Numbers, Numbers]]
+
+
+@dataclass(frozen=True)
+class Match:
+    """secondary's sequence = primary's + shift, for the checkpoints `sequence` (the primary's numbers) that both have;
+    the clocks' lines are `pieces`, their `first` and `last` places in `sequence`. `bounds` are how many there are."""
+
+    shift: int
+    sequence: Numbers
+    pieces: tuple[Piece, ...]
+    bounds: int
+
+    @property
+    def run(self) -> float:
+        """Checkpoints per line: what speaks for the shift."""
+        return len(self.sequence) / len(self.pieces)
+
+
+def match(primary: Times, secondary: Times) -> Match:
+    """Raises InputError if no shift makes sense of both, or several do."""
+    for times, role in ((primary, Role.PRIMARY), (secondary, Role.SECONDARY)):
+        if times.sequence.size < LEAST_MATCHED:
+            raise InputError(
+                f"the {role.value}'s recording has {times.sequence.size} completed checkpoints with their times; "
+                f"to find the clocks' offset takes {LEAST_MATCHED}",
+                "Record for longer.",
+            )
+    found = [m for m in (_attempt(primary, secondary, s) for s in _candidates(primary, secondary)) if m]
+    if not found:
+        raise InputError(
+            f"the recordings have no {LEAST_MATCHED} checkpoints in common: whichever checkpoint of the one is taken "
+            "for which of the other, messages arrive before they were sent. They are of different pairs, of different "
+            "times, or a clock was set again and again",
+            _UNRELATED,
+        )
+    best = max(found, key=lambda m: m.run)
+    rivals = [m for m in found if m is not best and m.run * 2 >= best.run]
+    if rivals:
+        shifts = ", ".join(f"{m.shift:+} ({len(m.sequence)} checkpoints)" for m in (best, *rivals)[:4])
+        raise InputError(
+            f"it cannot be told which checkpoint of the secondary is which of the primary: shifts of {shifts} are all "
+            "free of contradictions, as the checkpoints come too regularly for so short a recording",
+            "Record both for longer, or name recordings that have more of their time in common.",
+        )
+    return best
+
+
+def _attempt(primary: Times, secondary: Times, shift: int) -> Match | None:
+    common = np.intersect1d(primary.sequence + shift, secondary.sequence, assume_unique=True) - shift
+    if common.size < LEAST_MATCHED:
+        return None
+    few = common[:_GLANCE]
+    if common.size > 2 * _GLANCE and _fit(primary, secondary, shift, few) is None:
+        return None
+    return _fit(primary, secondary, shift, common)
+
+
+def _fit(primary: Times, secondary: Times, shift: int, common: Numbers) -> Match | None:
+    upper, lower = bounds(primary, secondary, shift, common)
+    most = max(1, common.size // LEAST_RUN)
+    pieces = fit_pieces(upper, lower, common.size, most)
+    return Match(shift, common, pieces, upper.of.size + lower.of.size) if pieces else None
+
+
+def bounds(primary: Times, secondary: Times, shift: int, common: Numbers) -> tuple[Bounds, Bounds]:
+    """Upper and lower bounds of secondary - primary, from the messages of the primary's checkpoints `common`."""
+    found = {}
+    for sender in Role:
+        pieces = []
+        for mark in (m for m, role in SENDERS.items() if role is sender):
+            ours, theirs = primary.marks.get(mark), secondary.marks.get(mark)
+            if ours is None or theirs is None:
+                continue
+            both, at, there = np.intersect1d(ours[0], theirs[0] - shift, assume_unique=True, return_indices=True)
+            of = np.searchsorted(common, both)
+            ok = (of < common.size) & (common[np.minimum(of, common.size - 1)] == both)
+            when = ours[1][at[ok]]
+            pieces.append((of[ok], when, theirs[1][there[ok]] - when))
+        columns = [np.concatenate(c) for c in zip(*pieces, strict=True)] if pieces else [np.zeros(0, np.int64)] * 3
+        order = np.argsort(columns[0], kind="stable")
+        found[sender] = Bounds(*(column[order] for column in columns))
+    return found[Role.PRIMARY], found[Role.SECONDARY]
+
+
+def _candidates(primary: Times, secondary: Times) -> list[int]:
+    """Shifts, those first under which the intervals between checkpoints differ least (their mean square)."""
+    ours, theirs = _intervals(primary), _intervals(secondary)
+    typical = float(np.median(np.concatenate([v[k] for v, k in (ours, theirs)]))) if ours[1].any() else 0.0
+    (a, m), (b, n) = (
+        (np.where(known, np.clip((v - typical) / 1e3, -1e7, 1e7), 0.0), known.astype(np.float64))
+        for v, known in (ours, theirs)
+    )
+    size = 1 << int(a.size + b.size - 1).bit_length()
+
+    def correlate(x: Floats, y: Floats) -> Floats:
+        product = np.fft.irfft(np.conj(np.fft.rfft(x, size)) * np.fft.rfft(y, size), size)
+        return np.concatenate((product[size - a.size + 1 :], product[: b.size]))  # lags 1-a.size .. b.size-1
+
+    pairs = np.rint(correlate(m, n))
+    squares = correlate(a * a, n) - 2 * correlate(a, b) + correlate(m, b * b)
+    score = np.where(pairs >= 2, np.maximum(squares, 0) / np.maximum(pairs, 1), np.inf)
+    best = np.argsort(score, kind="stable")[:_CANDIDATES]
+    lags = best[np.isfinite(score[best])] - (a.size - 1)
+    return [int(lag + secondary.sequence[0] - primary.sequence[0]) for lag in lags]
+
+
+def _intervals(times: Times) -> tuple[Floats, Numbers]:
+    """From each sequence number's begin to the next one's, and which of these are known."""
+    first, last = int(times.sequence[0]), int(times.sequence[-1])
+    if last - first >= _LONGEST:
+        raise InputError(f"{last - first:,} checkpoints are too many to merge", f"Up to {_LONGEST:,} can be.")
+    begins = np.zeros(last - first + 1, np.int64)
+    there = np.zeros(last - first + 1, np.bool_)
+    begins[times.sequence - first], there[times.sequence - first] = times.begin_ns, True
+    return np.diff(begins).astype(np.float64), there[1:] & there[:-1]

@@ -1,0 +1,135 @@
+"""What a merge says, as figures: one analysis for the terminal and for JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from colotrace.analysis.merge import Merged, parts_of
+from colotrace.analysis.merge_clock import Numbers, Piece
+from colotrace.analysis.merge_split import Split
+
+PPM = 1e-6
+
+
+@dataclass(frozen=True)
+class Figures:
+    """One part of a wait over all its checkpoints, in nanoseconds; percentiles by nearest rank."""
+
+    sum_ns: int
+    n: int
+    p50_ns: int
+    p99_ns: int
+    max_ns: int
+
+    @property
+    def mean_ns(self) -> float:
+        """The mean; means of parts add up to the mean of the whole."""
+        return self.sum_ns / self.n
+
+    def as_json(self) -> dict[str, object]:
+        """An object of JSON types."""
+        return {
+            "sum_ns": self.sum_ns,
+            "mean_ns": round(self.mean_ns),
+            "p50_ns": self.p50_ns,
+            "p99_ns": self.p99_ns,
+            "max_ns": self.max_ns,
+        }
+
+
+@dataclass(frozen=True)
+class ClockFigures:
+    """One line between the clocks, for the primary's checkpoints first..last: the offset (secondary - primary) in the
+    middle of it, its error there and the greatest within, and the drift in parts of one."""
+
+    first: int
+    last: int
+    at_ns: int
+    offset_ns: int
+    error_ns: int
+    greatest_error_ns: int
+    drift: float
+    drift_error: float
+
+    def as_json(self) -> dict[str, object]:
+        """An object of JSON types."""
+        return {
+            "first_sequence": self.first,
+            "last_sequence": self.last,
+            "at_ns": self.at_ns,
+            "offset_ns": self.offset_ns,
+            "offset_error_ns": self.error_ns,
+            "greatest_offset_error_ns": self.greatest_error_ns,
+            "drift_ppm": self.drift / PPM,
+            "drift_error_ppm": self.drift_error / PPM,
+        }
+
+
+def figures(values: Numbers) -> Figures:
+    """Describes values, of which there is at least one."""
+    ordered = np.sort(values)
+    p50, p99 = (int(ordered[-(-len(ordered) * part // 100) - 1]) for part in (50, 99))
+    return Figures(sum(values.tolist()), len(values), p50, p99, int(ordered[-1]))
+
+
+def clock_figures(merged: Merged) -> list[ClockFigures]:
+    """The clocks' lines."""
+    return [_clock(merged, piece) for piece in merged.match.pieces]
+
+
+def as_json(merged: Merged) -> dict[str, Any]:
+    """An object of JSON types."""
+    return {
+        "type": "merge",
+        "primary": _side(merged.primary),
+        "secondary": _side(merged.secondary),
+        "matched": len(merged.match.sequence),
+        "first_sequence": int(merged.match.sequence[0]),
+        "last_sequence": int(merged.match.sequence[-1]),
+        "sequence_shift": merged.match.shift,
+        "bounds": merged.match.bounds,
+        "clocks": [clock.as_json() for clock in clock_figures(merged)],
+        "waits": {phase.value: _wait(split) for phase, split in merged.splits.items()},
+        "missing": dict(merged.missing),
+        "notes": list(merged.notes),
+    }
+
+
+def _clock(merged: Merged, piece: Piece) -> ClockFigures:
+    here = merged.begin_ns[piece.first : piece.last + 1]
+    ends = np.array([piece.at_ns, here[0], here[-1]], np.int64)
+    error = piece.error(ends)
+    numbers = merged.match.sequence
+    return ClockFigures(
+        int(numbers[piece.first]), int(numbers[piece.last]), piece.at_ns, piece.offset_ns,
+        int(error[0]), int(error.max()), piece.drift, piece.drift_error,
+    )  # fmt: skip
+
+
+def _wait(split: Split) -> Mapping[str, object]:
+    return {
+        "checkpoints": len(split.sequence),
+        "total": figures(split.total_ns).as_json(),
+        "parts": {name.replace(" ", "_"): figures(split.parts_ns[name]).as_json() for name in parts_of(split)},
+        "greatest_error_ns": int(split.error_ns.max()),
+        "secondary_own": figures(split.own_ns).as_json(),
+    }
+
+
+def _side(series: Any) -> dict[str, object]:
+    counts = series.counts
+    return {
+        "path": series.runs[0].path,
+        "host": series.host,
+        "vm": series.vm,
+        "pid": series.header.pid,
+        "qemu_version": series.qemu_version,
+        "completed": counts.completed,
+        "incomplete": counts.incomplete,
+        "aborted": counts.aborted,
+        "lost": counts.lost,
+    }
