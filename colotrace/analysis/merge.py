@@ -46,7 +46,7 @@ class Merged:
 
 def merge(primary: Series, secondary: Series) -> Merged:
     """Puts two series on one timeline. Raises InputError if they are not both sides of one pair at one time."""
-    found = match(_times(primary), _times(secondary))
+    found = match(times_of(primary), times_of(secondary))
     begins = primary.columns("sequence", "begin_ns")
     at = np.searchsorted(begins["sequence"], found.sequence)
     merged = Merged(primary, secondary, found, begins["begin_ns"][at], {}, {}, ())
@@ -77,7 +77,8 @@ def the_series(recording: Recording, role: Role) -> Series:
     return found[0]
 
 
-def _times(series: Series) -> Times:
+def times_of(series: Series) -> Times:
+    """What matching needs of a series."""
     begins = _ascending(series, "begin_ns")
     marks = {mark: _ascending(series, _column(mark)) for mark in MESSAGES[1:]}
     return Times(*begins, {mark: found for mark, found in marks.items() if found[0].size})

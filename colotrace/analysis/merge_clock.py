@@ -56,7 +56,8 @@ class Piece:
 
     def offset(self, primary_ns: Numbers) -> Numbers:
         """Secondary - primary at the primary's times, in nanoseconds."""
-        return self.offset_ns + np.rint(self.drift * (primary_ns - self.at_ns)).astype(np.int64)
+        drifted: Numbers = np.rint(self.drift * (primary_ns - self.at_ns)).astype(np.int64)
+        return self.offset_ns + drifted
 
     def error(self, primary_ns: Numbers) -> Numbers:
         """How far the true offset can be from the estimated one, in nanoseconds, rounded up."""
@@ -74,15 +75,16 @@ class Piece:
     def to_primary(self, secondary_ns: Numbers) -> Numbers:
         """The secondary's times on the primary's clock."""
         since = secondary_ns - (self.at_ns + self.offset_ns)
-        return self.at_ns + since - np.rint(since * (self.drift / (1 + self.drift))).astype(np.int64)
+        drifted: Numbers = np.rint(since * (self.drift / (1 + self.drift))).astype(np.int64)
+        return self.at_ns + since - drifted
 
 
 def fit_pieces(upper: Bounds, lower: Bounds, checkpoints: int, most: int) -> tuple[Piece, ...] | None:
     """As few lines as it takes, each for as many of the checkpoints 0..checkpoints-1 as it fits; None if it takes more
     than `most`, or a single checkpoint contradicts itself. More than one: a clock was stepped or changed its rate."""
     whole = fit(upper, lower, 0, checkpoints)
-    if whole is not None or most <= 1:
-        return whole and (whole,)
+    if whole is not None:
+        return (whole,)
     pieces: list[Piece] = []
     begin = 0
     while begin < checkpoints:

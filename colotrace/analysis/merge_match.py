@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from colotrace.analysis.merge_clock import Bounds, Floats, Numbers, Piece, fit_pieces
 from colotrace.errors import InputError
@@ -139,7 +140,7 @@ def _candidates(primary: Times, secondary: Times) -> list[int]:
     return [int(lag + secondary.sequence[0] - primary.sequence[0]) for lag in lags]
 
 
-def _intervals(times: Times) -> tuple[Floats, Numbers]:
+def _intervals(times: Times) -> tuple[Floats, NDArray[np.bool_]]:
     """From each sequence number's begin to the next one's, and which of these are known."""
     first, last = int(times.sequence[0]), int(times.sequence[-1])
     if last - first >= _LONGEST:

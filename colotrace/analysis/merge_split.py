@@ -62,4 +62,5 @@ def split_wait(total: Numbers, answered: Numbers, sent: Numbers, sized: Numbers,
 
 
 def _overlap(a: Numbers, b: Numbers, begin: Numbers, end: Numbers) -> Numbers:
-    return np.maximum(np.minimum(b, end) - np.maximum(a, begin), 0)
+    both: Numbers = np.maximum(np.minimum(b, end) - np.maximum(a, begin), 0)
+    return both

@@ -25,9 +25,9 @@ def phase_spans(
     known = {b.name: marks[b.mark.value] for b in boundaries if b.mark and b.mark.value in marks}
     ends: dict[Phase, list[str]] = {}
     for boundary in boundaries:
-        if boundary.opens in phases:
+        if boundary.opens and boundary.opens in phases:
             ends.setdefault(boundary.opens, []).insert(0, boundary.name)
-        if boundary.closes in phases:
+        if boundary.closes and boundary.closes in phases:
             ends.setdefault(boundary.closes, []).append(boundary.name)
     pairs = {phase: names for phase, names in ends.items() if len(names) == 2}
     for _ in pairs:  # a phase's end may be the next one's begin: as many rounds as there are phases reach all

@@ -102,7 +102,8 @@ class _Trace:
         spans = phase_spans(role, phases, {**marks, Mark.CHECKPOINT_REQUEST.value: begin})
         moments = [begin, begin + total, *(t for span in spans.values() for t in span), *marks.values()]
         at = dict(zip(moments, side.align(line, moments), strict=True))
-        event, slices = self._event, []
+        event = self._event
+        slices: list[tuple[int, int, str | None, dict[str, Any]]] = []
         whole = f"checkpoint {line['sequence']}" + ("" if line["outcome"] == "completed" else f" ({line['outcome']})")
         if Phase.WAIT in spans:
             opens, closes = spans.pop(Phase.WAIT)
