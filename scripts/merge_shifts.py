@@ -1,4 +1,4 @@
-"""See scripts/merge_shifts. `--recorded PRIMARY SECONDARY [COUNT]` takes recordings of one host that are there already."""
+"""See scripts/merge_shifts. `--recorded PRIMARY SECONDARY [COUNT]` takes recordings of one host."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 PPM = 1e-6
-LENGTHS = ("wait_ns", "total_ns", "stat_ns", "dev_ns", "ram_ns", "put_ns", "recv_ns", "load_ns", "resume_ns", "pause_ns")
+LENGTHS = tuple(f"{name}_ns" for name in "wait total stat dev ram put recv load resume pause".split())
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def try_all(primary: str, secondary: str, folder: str, count: int) -> int:
         offsets.append(max(errors))
         drifts.append(piece.drift_error)
         off.append(max(wrong))
-    print(f"{recovered} of {count} clocks recovered within the error that was stated, from {len(merged.begin_ns)} checkpoints")
+    print(f"{recovered} of {count} clocks recovered within the error stated, from {len(merged.begin_ns)} checkpoints")
     print(f"stated: offset at most {max(offsets) / 1e3:.1f} us, drift {max(drifts) / PPM:.2f} ppm")
     print(f"true:   offset at most {max(off) / 1e3:.1f} us off")
     return recovered != count

@@ -21,6 +21,7 @@ LEAST_MATCHED = 5
 LEAST_RUN = 8
 """Checkpoints a line must hold for, on average, if it takes several: a wrong shift's lines hold for two or three."""
 _CANDIDATES = 64
+_OUTLIER = 4.0
 _GLANCE = 64
 _LONGEST = 1 << 24
 _UNRELATED = "Name the primary's and the secondary's recording of one pair, made at the same time."
@@ -121,11 +122,18 @@ def bounds(primary: Times, secondary: Times, shift: int, common: Numbers) -> tup
 def _candidates(primary: Times, secondary: Times) -> list[int]:
     """Shifts, those first under which the intervals between checkpoints differ least (their mean square)."""
     ours, theirs = _intervals(primary), _intervals(secondary)
-    typical = float(np.median(np.concatenate([v[k] for v, k in (ours, theirs)]))) if ours[1].any() else 0.0
-    (a, m), (b, n) = (
-        (np.where(known, np.clip((v - typical) / 1e3, -1e7, 1e7), 0.0), known.astype(np.float64))
-        for v, known in (ours, theirs)
-    )
+    every = np.concatenate([intervals[known] for intervals, known in (ours, theirs)])
+    if not every.size:
+        raise InputError("no two checkpoints in a row are in the recordings", "Record for longer.")
+    typical = np.median(every)
+    spread = max(float(np.median(np.abs(every - typical))), 1000.0)
+
+    def bounded(intervals: Floats, known: NDArray[np.bool_]) -> Floats:
+        """In units of their spread; a step of one clock must not count for more than any large interval does."""
+        return np.where(known, np.clip((intervals - typical) / spread, -_OUTLIER, _OUTLIER), 0.0)
+
+    a, b = bounded(*ours), bounded(*theirs)
+    m, n = ours[1].astype(np.float64), theirs[1].astype(np.float64)
     size = 1 << int(a.size + b.size - 1).bit_length()
 
     def correlate(x: Floats, y: Floats) -> Floats:

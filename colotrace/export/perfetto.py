@@ -32,7 +32,7 @@ _TOLD_ROWS = 1000
 @dataclass(frozen=True)
 class Side:
     """A recording's lines on their way into a trace. `align` puts times on the trace's clock; `number` gives a
-    checkpoint's number that both sides share, None if it has no partner; `host` names its machine."""
+    checkpoint's number that both sides share, None if it has no partner."""
 
     lines: Iterable[Line]
     align: Align = lambda _line, times: times
@@ -123,16 +123,16 @@ class _Trace:
                 flow = {} if number is None else {"flow": (number << 4 | mark.number, sent)}
                 slices.append((at[marks[mark.value]], event.TYPE_INSTANT, name, flow))
         slices.append((at[begin + total], event.TYPE_SLICE_END, None, {}))
-        for when, kind, name, more in sorted(slices, key=lambda one: one[0]):  # stable: ties stay nested
-            self._emit(track, when, kind, name, **more)
+        for when, kind, title, more in sorted(slices, key=lambda one: one[0]):  # stable: ties stay nested
+            self._emit(track, when, kind, title, **more)
         stop, started = marks.get(Mark.VM_STOP.value), marks.get(Mark.VM_STARTED.value)
         if stop is not None and started is not None:
             paused = self._track((track, "pause"), "VM paused", parent=track)
             self._emit(paused, at[stop], event.TYPE_SLICE_BEGIN, "paused")
             self._emit(paused, at[started], event.TYPE_SLICE_END)
-        for column, title in _COUNTERS.items():
+        for column, counted in _COUNTERS.items():
             if line.get(column) is not None:
-                counter = self._track((track, column), title, parent=track, counter=True)
+                counter = self._track((track, column), counted, parent=track, counter=True)
                 self._emit(counter, at[begin + total], event.TYPE_COUNTER, value=line[column])
         return True
 
