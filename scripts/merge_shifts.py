@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from colotrace.phases import PHASES, Role
+
 PPM = 1e-6
-LENGTHS = tuple(f"{name}_ns" for name in "wait total stat dev ram put recv load resume pause".split())
+LENGTHS = tuple(f"{name}_ns" for name in (*(phase.value for phase in PHASES), "total", "other", "pause"))
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,6 @@ def record(folder: str) -> tuple[str, str]:
 def try_all(primary: str, secondary: str, folder: str, count: int) -> int:
     """Merges each; the exit code."""
     from colotrace.analysis.merge import merge, the_series
-    from colotrace.phases import Role
     from colotrace.recording import open_recording
 
     ours = the_series(open_recording(primary), Role.PRIMARY)

@@ -36,6 +36,15 @@ class Times:
     begin_ns: Numbers
     marks: Mapping[Mark, tuple[Numbers, Numbers]]
 
+    def within(self, begin: int, end: int) -> Times:
+        """Those of the checkpoints begin..end-1."""
+
+        def cut(sequence: Numbers, times: Numbers) -> tuple[Numbers, Numbers]:
+            chosen = slice(*np.searchsorted(sequence, (begin, end)))
+            return sequence[chosen], times[chosen]
+
+        return Times(*cut(self.sequence, self.begin_ns), {mark: cut(*found) for mark, found in self.marks.items()})
+
 
 @dataclass(frozen=True)
 class Match:
@@ -83,13 +92,20 @@ def match(primary: Times, secondary: Times) -> Match:
 
 
 def _attempt(primary: Times, secondary: Times, shift: int) -> Match | None:
-    common = np.intersect1d(primary.sequence + shift, secondary.sequence, assume_unique=True) - shift
-    if common.size < LEAST_MATCHED:
+    begin = max(int(primary.sequence[0]), int(secondary.sequence[0]) - shift)
+    ours, theirs = (
+        primary.within(begin, begin + 2 * _GLANCE),
+        secondary.within(begin + shift, begin + shift + 2 * _GLANCE),
+    )
+    few = _common(ours, theirs, shift)
+    if few.size > _GLANCE and _fit(ours, theirs, shift, few) is None:  # most shifts are wrong: do not look at all of it
         return None
-    few = common[:_GLANCE]
-    if common.size > 2 * _GLANCE and _fit(primary, secondary, shift, few) is None:
-        return None
-    return _fit(primary, secondary, shift, common)
+    common = _common(primary, secondary, shift)
+    return _fit(primary, secondary, shift, common) if common.size >= LEAST_MATCHED else None
+
+
+def _common(primary: Times, secondary: Times, shift: int) -> Numbers:
+    return np.intersect1d(primary.sequence, secondary.sequence - shift, assume_unique=True)
 
 
 def _fit(primary: Times, secondary: Times, shift: int, common: Numbers) -> Match | None:

@@ -41,6 +41,7 @@ def slices(trace: Any) -> dict[str, list[Slice]]:
     open_ones: dict[int, list[tuple[str, int]]] = defaultdict(list)
     found: dict[str, list[Slice]] = defaultdict(list)
     last: dict[int, int] = defaultdict(int)
+    tracks = names(trace)
     for packet in trace.packet:
         event = packet.track_event
         if not packet.HasField("track_event") or event.type == EVENT.TYPE_COUNTER:
@@ -52,7 +53,7 @@ def slices(trace: Any) -> dict[str, list[Slice]]:
         elif event.type == EVENT.TYPE_SLICE_END:
             name, begin = open_ones[event.track_uuid].pop()
             depth = len(open_ones[event.track_uuid])
-            found[names(trace)[event.track_uuid]].append((name, depth, begin, packet.timestamp - begin))
+            found[tracks[event.track_uuid]].append((name, depth, begin, packet.timestamp - begin))
     assert not any(open_ones.values())
     return found
 
