@@ -102,8 +102,11 @@ def try_all(primary: str, secondary: str, folder: str, count: int) -> int:
     lines = read_lines(secondary)
     begin = next(line["begin_ns"] for line in lines if line["type"] == "checkpoint" and line["begin_ns"])
     recovered, offsets, drifts, off = 0, [], [], []
-    for clock in clocks(begin, count):
+    for number, clock in enumerate(clocks(begin, count)):
         path = write_lines(f"{folder}/other.jsonl", map(clock.line, lines))
+        if number == 0:
+            subprocess.run([sys.executable, "-m", "colotrace", "merge", primary, path], check=True)
+            print(flush=True)
         merged = merge(ours, the_series(open_recording(path), Role.SECONDARY))
         (piece,) = merged.match.pieces
         errors = piece.error(merged.begin_ns).tolist()

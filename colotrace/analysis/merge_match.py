@@ -23,7 +23,8 @@ LEAST_RUN = 8
 _CANDIDATES = 64
 _OUTLIER = 4.0
 _GLANCE = 64
-_LONGEST = 1 << 24
+_LONGEST = 1 << 22
+"""Checkpoints; they take some 450 bytes each."""
 _UNRELATED = "Name the primary's and the secondary's recording of one pair, made at the same time."
 
 
@@ -93,19 +94,14 @@ def match(primary: Times, secondary: Times) -> Match:
 
 def _attempt(primary: Times, secondary: Times, shift: int) -> Match | None:
     begin = max(int(primary.sequence[0]), int(secondary.sequence[0]) - shift)
-    ours, theirs = (
-        primary.within(begin, begin + 2 * _GLANCE),
-        secondary.within(begin + shift, begin + shift + 2 * _GLANCE),
-    )
-    few = _common(ours, theirs, shift)
-    if few.size > _GLANCE and _fit(ours, theirs, shift, few) is None:  # most shifts are wrong: do not look at all of it
-        return None
-    common = _common(primary, secondary, shift)
-    return _fit(primary, secondary, shift, common) if common.size >= LEAST_MATCHED else None
-
-
-def _common(primary: Times, secondary: Times, shift: int) -> Numbers:
-    return np.intersect1d(primary.sequence, secondary.sequence - shift, assume_unique=True)
+    end = min(int(primary.sequence[-1]), int(secondary.sequence[-1]) - shift) + 1
+    for last in (min(end, begin + 2 * _GLANCE), end):  # most shifts are wrong: do not look at all of it at once
+        ours, theirs = primary.within(begin, last), secondary.within(begin + shift, last + shift)
+        common = np.intersect1d(ours.sequence, theirs.sequence - shift, assume_unique=True)
+        found = _fit(ours, theirs, shift, common) if common.size >= LEAST_MATCHED else None
+        if last == end or (found is None and common.size >= _GLANCE):
+            return found
+    return None
 
 
 def _fit(primary: Times, secondary: Times, shift: int, common: Numbers) -> Match | None:

@@ -50,7 +50,7 @@ def command(sources: tuple[str, ...], target: str, kind: str | None) -> None:
         )
     for problem in recording.problems:
         click.echo(f"colotrace: note: {printable(problem)}", err=True)
-    with _progress(sum(run.rows for run in recording.runs)) as told:
+    with progress(sum(run.rows for run in recording.runs)) as told:
         done = 0
         for run in recording.runs:
             if as_trace:
@@ -70,7 +70,7 @@ def _later(told: Callable[[int], None], done: int, rows: int) -> None:
 
 
 @contextlib.contextmanager
-def _progress(rows: int) -> Iterator[Callable[[int], None]]:
+def progress(rows: int) -> Iterator[Callable[[int], None]]:
     """How far it has come, on a terminal and for work that is not done at once."""
     if rows < 50_000 or not sys.stderr.isatty():
         yield lambda _rows: None

@@ -118,8 +118,10 @@ def _show_split(split: Split) -> None:
 
 
 def _write(merged: Merged, output: str) -> None:
+    from colotrace.cli.convert import progress
     from colotrace.export.merged import write_merged
 
-    left_out = write_merged(merged, output)
+    with progress(sum(run.rows for series in (merged.primary, merged.secondary) for run in series.runs)) as told:
+        left_out = write_merged(merged, output, told)
     if left_out:
         click.echo(f"colotrace: note: {left_out} checkpoints, seen in part, are not in {printable(output)}", err=True)

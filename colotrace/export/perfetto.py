@@ -57,7 +57,7 @@ def write_trace(
         raise OutputError(f"{path} is what is being read", "Choose another name for the result.")
     with os.fdopen(open_private(path, "file", empty=True), "wb") as file:
         trace = _Trace(StreamingTraceProtoBuilder(file))
-        rows = left_out = 0
+        rows = left_out = 0  # of all sides
         for side in sides:
             for line in side.lines:
                 kind = line["type"]
