@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from colotrace.analysis.merge_clock import Numbers, Piece
+from colotrace.analysis.merge_clock import MOST_DRIFT, Numbers, Piece
 from colotrace.analysis.merge_match import Match, Times, match
 from colotrace.analysis.merge_split import ANSWERS, UNEXPLAINED, Split, split_wait
 from colotrace.analysis.spans import phase_spans
@@ -149,8 +150,14 @@ def _notes(merged: Merged) -> list[str]:
         notes.append("both recordings are of one boot of one host: there is one clock, and the true offset is 0")
     if ours.vm_uuid and theirs.vm_uuid and ours.vm_uuid != theirs.vm_uuid:
         notes.append("the two VMs have different UUIDs; their checkpoints fit each other all the same")
-    for before, after in zip(found.pieces, found.pieces[1:], strict=False):
-        notes.append(_broken(merged, before, after))
+    broken = [_broken(merged, before, after) for before, after in pairwise(found.pieces)]
+    notes += [note for note in broken if note]
+    changes = broken.count(None)
+    if changes:
+        notes.append(
+            f"the clocks' rates have changed {changes} times (NTP does that, and so does temperature): "
+            f"{len(found.pieces)} stretches are aligned each by itself"
+        )
     gaps = int(found.sequence[-1] - found.sequence[0] + 1 - len(found.sequence))
     if gaps:
         notes.append(f"{gaps} checkpoints in between are not matched: lost, aborted or seen in part on one side")
@@ -167,20 +174,19 @@ def _notes(merged: Merged) -> list[str]:
     return notes
 
 
-def _broken(merged: Merged, before: Piece, after: Piece) -> str:
+def _broken(merged: Merged, before: Piece, after: Piece) -> str | None:
+    """The note on a step between two pieces; None if only the rate has changed."""
     at = np.array([merged.begin_ns[after.first]], np.int64)
     jump = int(after.offset(at)[0] - before.offset(at)[0])
-    unsure = int(after.error(at)[0] + before.error(at)[0])
+    apart = int(merged.begin_ns[after.first] - merged.begin_ns[before.last])
+    unsure = int(after.error(at)[0] + before.error(at)[0] + MOST_DRIFT * apart)
     number = int(merged.match.sequence[after.first])
     if abs(jump) > unsure:
         return (
             f"a clock was set, or a host suspended, before checkpoint {number}: the offset jumps by "
             f"{jump / 1e9:+.6f} s ± {unsure / 1e9:.6f} s there; what is before and behind it is aligned by itself"
         )
-    return (
-        f"the clocks' rates changed near checkpoint {number} (NTP does that, and so does temperature); "
-        "what is before and behind it is aligned by itself"
-    )
+    return None
 
 
 def parts_of(split: Split) -> list[str]:

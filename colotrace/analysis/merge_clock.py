@@ -1,12 +1,14 @@
-"""The secondary's clock as a line over the primary's, from nothing but causality: a message arrives after it was sent.
+"""The secondary's clock over the primary's, from nothing but causality: a message arrives after it was sent.
 
-The difference y = secondary - primary of a message's two marks is at least the clocks' offset when the primary sends
-it, and at most the offset when the secondary does (both at the primary's time). Nothing is assumed of how long a
-message travels, nor that both ways take equally long: of a message that stalled for 40 ms one bound is 40 ms too wide,
-and others are tighter. The lines (offset, drift) that keep to all bounds are a convex polygon; the estimate is its
-centroid, and the error at a time is how far the polygon's corners are from it then. This is the "minimum delay
-envelope" of NTP's clock filter in two dimensions; see Duda, Harrus, Haddad, Bernard: Estimating global time in
-distributed systems (ICDCS 1987).
+The difference secondary - primary of a message's two marks is at least the clocks' offset if the primary sent it, at
+most the offset if the secondary did (both at the primary's time). Nothing is assumed of how long a message travels, nor
+that both ways take equally long: where one stalled for 40 ms, that bound is 40 ms too wide, and others are tighter.
+
+First a line: the lines (offset, drift) that keep to all bounds are a convex polygon (Duda, Harrus, Haddad, Bernard:
+Estimating global time in distributed systems, ICDCS 1987), and its centroid is taken. No clock keeps to a line, though:
+over hours, bounds would leave less room than the clocks wander, and a far too small error. So the line only carries a
+band: a rate may differ from the line's by WANDER, by which each bound widens with its distance in time. What all bounds
+leave at a time is the offset then, give or take half of it.
 """
 
 from __future__ import annotations
@@ -23,6 +25,8 @@ Corner = tuple[float, float]
 
 MOST_DRIFT = 1e-3
 """Two kernels' clocks, each slewed by NTP at its limit of 500 ppm (MAXFREQ in Linux' timex.h), differ no faster."""
+WANDER = 10e-6
+"""How far a rate strays from its line: a quartz's by some 1e-6 with temperature, by a few more if NTP corrects it."""
 GRAIN_NS = 1
 """What rounding to whole nanoseconds may do to a bound."""
 _CHAIN = 4096
@@ -43,9 +47,9 @@ class Bounds:
 
 
 @dataclass(frozen=True)
-class Piece:
-    """One line: secondary - primary = offset_ns + drift * (t - at_ns) at the primary's time t, for the matched
-    checkpoints first..last. `corners` are the extreme lines, as (offset beyond offset_ns, drift)."""
+class Line:
+    """secondary - primary = offset_ns + drift * (t - at_ns) at the primary's time t, for the matched checkpoints
+    first..last. `corners` are the extreme lines, as (offset beyond offset_ns, drift)."""
 
     first: int
     last: int
@@ -59,24 +63,81 @@ class Piece:
         drifted: Numbers = np.rint(self.drift * (primary_ns - self.at_ns)).astype(np.int64)
         return self.offset_ns + drifted
 
-    def error(self, primary_ns: Numbers) -> Numbers:
-        """How far the true offset can be from the estimated one, in nanoseconds, rounded up."""
-        x = (primary_ns - self.at_ns).astype(np.float64)
-        worst = np.zeros(x.shape)
-        for beyond, drift in self.corners:
-            np.maximum(worst, np.abs(beyond + (drift - self.drift) * x), out=worst)
-        return np.ceil(worst).astype(np.int64) + GRAIN_NS
-
-    @property
-    def drift_error(self) -> float:
-        """How far the true drift can be from the estimated one (1e-6 is one ppm)."""
-        return max(abs(drift - self.drift) for _, drift in self.corners)
-
     def to_primary(self, secondary_ns: Numbers) -> Numbers:
         """The secondary's times on the primary's clock."""
         since = secondary_ns - (self.at_ns + self.offset_ns)
         drifted: Numbers = np.rint(since * (self.drift / (1 + self.drift))).astype(np.int64)
         return self.at_ns + since - drifted
+
+    @property
+    def drift_error(self) -> float:
+        """How far the drift of a clock that keeps to a line can be from this one's (1e-6 is one ppm)."""
+        return max(abs(drift - self.drift) for _, drift in self.corners)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A line with its band: at the primary's times `knots_ns`, those of the bounds, the offset is beyond the line's by
+    `low_ns` to `high_ns`, if the rate is within `wander` of the line's."""
+
+    line: Line
+    knots_ns: Numbers
+    low_ns: Floats
+    high_ns: Floats
+    wander: float
+
+    @property
+    def first(self) -> int:
+        """Its first matched checkpoint."""
+        return self.line.first
+
+    @property
+    def last(self) -> int:
+        """Its last matched checkpoint."""
+        return self.line.last
+
+    def offset(self, primary_ns: Numbers) -> Numbers:
+        """Secondary - primary at the primary's times, in nanoseconds."""
+        return self.line.offset(primary_ns) + self._beyond(primary_ns)
+
+    def to_primary(self, secondary_ns: Numbers) -> Numbers:
+        """The secondary's times on the primary's clock."""
+        primary_ns = self.line.to_primary(secondary_ns)
+        for _ in range(3):  # what is beyond the line changes by less than 0.2 % of the time that passes
+            primary_ns = self.line.to_primary(secondary_ns - self._beyond(primary_ns))
+        return primary_ns
+
+    def error(self, primary_ns: Numbers) -> Numbers:
+        """How far the true offset can be from the estimated one, in nanoseconds, rounded up."""
+        half = np.interp(self._since(primary_ns), self._since(self.knots_ns), (self.high_ns - self.low_ns) / 2)
+        at = np.clip(np.searchsorted(self.knots_ns, primary_ns), 1, len(self.knots_ns) - 1)
+        before, after = primary_ns - self.knots_ns[at - 1], self.knots_ns[at] - primary_ns
+        apart = np.maximum(before + after, 1)
+        inside = 2.0 * before * after / apart  # between two knots, both of them hold
+        beside = np.where((before < 0) | (after < 0), np.abs(np.minimum(before, after)), inside)
+        return np.ceil(half + self.wander * beside).astype(np.int64) + GRAIN_NS
+
+    @property
+    def drift(self) -> float:
+        """How fast the offset grows (1e-6 is one ppm)."""
+        return self.line.drift
+
+    @property
+    def drift_error(self) -> float:
+        """How far the mean rate over the piece, or the constant one if it is, can be from `drift`."""
+        took = max(int(self.knots_ns[-1] - self.knots_ns[0]), 1)
+        rise, fall = self.high_ns[-1] - self.low_ns[0], self.high_ns[0] - self.low_ns[-1]
+        return max(self.line.drift_error, float(rise) / took, float(fall) / took)
+
+    def _since(self, primary_ns: Numbers) -> Floats:
+        return (primary_ns - self.line.at_ns).astype(np.float64)
+
+    def _beyond(self, primary_ns: Numbers) -> Numbers:
+        middle = (self.low_ns + self.high_ns) / 2
+        beyond: Numbers = np.rint(np.interp(self._since(primary_ns), self._since(self.knots_ns), middle)).astype(
+            np.int64
+        )
+        return beyond
 
 
 def fit_pieces(upper: Bounds, lower: Bounds, checkpoints: int, most: int) -> tuple[Piece, ...] | None:
@@ -84,19 +145,19 @@ def fit_pieces(upper: Bounds, lower: Bounds, checkpoints: int, most: int) -> tup
     than `most`, or a single checkpoint contradicts itself. More than one: a clock was stepped or changed its rate."""
     whole = fit(upper, lower, 0, checkpoints)
     if whole is not None:
-        return (whole,)
+        return (_with_band(whole, upper, lower),)
     pieces: list[Piece] = []
     begin = 0
     while begin < checkpoints:
-        piece = _longest(upper, lower, begin, checkpoints)
-        if piece is None or len(pieces) == most:
+        line = _longest(upper, lower, begin, checkpoints)
+        if line is None or len(pieces) == most:
             return None
-        pieces.append(piece)
-        begin = piece.last + 1
+        pieces.append(_with_band(line, upper, lower))
+        begin = line.last + 1
     return tuple(pieces)
 
 
-def fit(upper: Bounds, lower: Bounds, begin: int, end: int) -> Piece | None:
+def fit(upper: Bounds, lower: Bounds, begin: int, end: int) -> Line | None:
     """The line through the bounds of the checkpoints begin..end-1; None if there is none."""
     upper, lower = upper.within(begin, end), lower.within(begin, end)
     if not upper.of.size or not lower.of.size:
@@ -118,7 +179,7 @@ def fit(upper: Bounds, lower: Bounds, begin: int, end: int) -> Piece | None:
                 return None
     beyond, drift = _centroid(corners)
     whole = round(beyond)
-    return Piece(
+    return Line(
         begin,
         end - 1,
         at,
@@ -128,8 +189,8 @@ def fit(upper: Bounds, lower: Bounds, begin: int, end: int) -> Piece | None:
     )
 
 
-def _longest(upper: Bounds, lower: Bounds, begin: int, checkpoints: int) -> Piece | None:
-    """The longest piece that begins there: doubled until it fails, then halved in on."""
+def _longest(upper: Bounds, lower: Bounds, begin: int, checkpoints: int) -> Line | None:
+    """The line that holds longest from there: doubled until it fails, then halved in on."""
     best = fit(upper, lower, begin, begin + 1)
     good, step = begin + 1, 1
     while best is not None and good < checkpoints:
@@ -147,6 +208,27 @@ def _longest(upper: Bounds, lower: Bounds, begin: int, checkpoints: int) -> Piec
             break
         good, best, step = end, found, step * 2
     return best
+
+
+def _with_band(line: Line, upper: Bounds, lower: Bounds) -> Piece:
+    upper, lower = (bounds.within(line.first, line.last + 1) for bounds in (upper, lower))
+    knots = np.concatenate((upper.at_ns, lower.at_ns))
+    order = np.argsort(knots, kind="stable")
+    wander = WANDER + line.drift_error
+    since = wander * (knots[order] - knots[order[0]])
+    room_above, room_below = ((b.offset_ns - line.offset(b.at_ns)).astype(np.float64) for b in (upper, lower))
+    none_above, none_below = (np.full(b.of.size, np.inf) for b in (lower, upper))
+    high = _nearest(np.concatenate((room_above, none_above))[order], since)
+    low = -_nearest(np.concatenate((none_below, -room_below))[order], since)
+    return Piece(line, knots[order], low, high, wander)
+
+
+def _nearest(room: Floats, since: Floats) -> Floats:
+    """The least of room[j] + |since[i] - since[j]| for each i: what all bounds leave there."""
+    before = np.minimum.accumulate(room - since) + since
+    after = np.minimum.accumulate((room + since)[::-1])[::-1] - since
+    nearest: Floats = np.minimum(before, after)
+    return nearest
 
 
 def _hull(bounds: Bounds, at: int, origin: int, half: float, sign: int) -> tuple[Floats, Floats]:

@@ -23,7 +23,7 @@ LEAST_RUN = 8
 _CANDIDATES = 64
 _OUTLIER = 4.0
 _GLANCE = 64
-_LONGEST = 1 << 22
+_LONGEST = 1 << 21
 """Checkpoints; they take some 450 bytes each."""
 _UNRELATED = "Name the primary's and the secondary's recording of one pair, made at the same time."
 

@@ -101,12 +101,11 @@ def as_json(merged: Merged) -> dict[str, Any]:
 
 def _clock(merged: Merged, piece: Piece) -> ClockFigures:
     here = merged.begin_ns[piece.first : piece.last + 1]
-    ends = np.array([piece.at_ns, here[0], here[-1]], np.int64)
-    error = piece.error(ends)
+    middle = here[len(here) // 2 :][:1]
     numbers = merged.match.sequence
     return ClockFigures(
-        int(numbers[piece.first]), int(numbers[piece.last]), piece.at_ns, piece.offset_ns,
-        int(error[0]), int(error.max()), piece.drift, piece.drift_error,
+        int(numbers[piece.first]), int(numbers[piece.last]), int(middle[0]), int(piece.offset(middle)[0]),
+        int(piece.error(middle)[0]), int(piece.error(here).max()), piece.drift, piece.drift_error,
     )  # fmt: skip
 
 

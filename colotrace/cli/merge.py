@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from colotrace.analysis.merge_split import Split
     from colotrace.recording import Recording, Series
 
+_MOST_LINES = 5
 _EPILOG = """\b
 Examples:
   colotrace merge primary.parquet secondary.parquet
@@ -75,9 +76,12 @@ def _show(merged: Merged) -> None:
         f"matched   {len(found.sequence):,} checkpoints, the primary's numbers {found.sequence[0]} to "
         f"{found.sequence[-1]}; the secondary's are these {found.shift:+}"
     )
-    for clock in merge_report.clock_figures(merged):
+    lines = merge_report.clock_figures(merged)
+    for clock in lines[:_MOST_LINES]:
         several = f" (checkpoints {clock.first} to {clock.last})" if len(found.pieces) > 1 else ""
         click.echo(f"clocks    {_clock(clock)}{several}")
+    if len(lines) > _MOST_LINES:
+        click.echo(f"          and {len(lines) - _MOST_LINES} more stretches; --json has them all")
     for split in merged.splits.values():
         _show_split(split)
     for phase, reason in merged.missing.items():

@@ -144,6 +144,17 @@ def test_a_clock_that_was_set_is_told_and_both_sides_of_it_are_aligned(tmp_path:
     assert abs(told - jump_s) < 0.001
 
 
+def test_a_rate_that_changes_is_told_as_such(tmp_path: Path) -> None:
+    """By 300 ppm half way, as when NTP begins to slew: a bend, and no step."""
+    theirs = checkpoints(lines("unix", SECONDARY))
+    at = theirs[-30]["begin_ns"]
+    slow, fast = OtherClock(10**9, 0, at), OtherClock(10**9, 300e-6, at)
+    found = merged(tmp_path, lines("unix", PRIMARY), [(fast if x["begin_ns"] >= at else slow).line(x) for x in theirs])
+    assert len(found.match.pieces) > 1
+    assert any("rates have changed" in note for note in found.notes)
+    assert not any("a clock was set" in note for note in found.notes)
+
+
 def test_recordings_of_different_pairs_or_times_are_refused(tmp_path: Path) -> None:
     ours, theirs = lines("tcp", PRIMARY), lines("tcp", SECONDARY)
     early = checkpoints(ours)[:25]

@@ -28,10 +28,9 @@ def exchanged(delays: list[tuple[int, int]], offset: int, drift: float, start: i
 
 @given(DELAYS, OFFSETS, DRIFTS, st.integers(0, 10**15))
 @settings(max_examples=200, deadline=None)
-def test_the_truth_lies_within_the_error(delays: list[tuple[int, int]], offset: int, drift: float, start: int) -> None:
+def test_the_truth_is_within_the_error(delays: list[tuple[int, int]], offset: int, drift: float, start: int) -> None:
     upper, lower = exchanged(delays, offset, drift, start)
-    piece = fit(upper, lower, 0, len(delays))
-    assert piece
+    (piece,) = fit_pieces(upper, lower, len(delays), 1) or ()
     true = offset + np.rint(drift * (upper.at_ns - start)).astype(np.int64)
     assert np.all(np.abs(piece.offset(upper.at_ns) - true) <= piece.error(upper.at_ns))
     assert abs(piece.drift - drift) <= piece.drift_error + 1e-12
@@ -68,8 +67,7 @@ def test_a_stall_one_way_moves_nothing() -> None:
     delays = [(15_000, 40_000_000)] * 20
     delays[7] = (15_000, 20_000)
     upper, lower = exchanged(delays, 5 * 10**9, 0)
-    piece = fit(upper, lower, 0, 20)
-    assert piece
+    (piece,) = fit_pieces(upper, lower, 20, 1) or ()
     assert np.all(np.abs(piece.offset(upper.at_ns) - 5 * 10**9) <= piece.error(upper.at_ns))
     assert abs(int(piece.offset(upper.at_ns[7:8])[0]) - 5 * 10**9) < 40_000
 
@@ -79,11 +77,10 @@ def test_many_messages_take_little_time_and_lose_nothing() -> None:
     chance = np.random.default_rng(1)
     delays = chance.exponential(50_000, (1_000_000, 2)).astype(np.int64) + 10_000
     upper, lower = _many(delays, 50e-6)
-    piece = fit(upper, lower, 0, len(delays))
-    assert piece
+    (piece,) = fit_pieces(upper, lower, len(delays), 1) or ()
     true = np.rint(50e-6 * upper.at_ns).astype(np.int64)
     assert np.all(np.abs(piece.offset(upper.at_ns) - true) <= piece.error(upper.at_ns))
-    assert piece.error(upper.at_ns[len(delays) // 2 :][:1])[0] < 12_000
+    assert piece.error(upper.at_ns[len(delays) // 2 :][:1])[0] < 40_000
 
 
 def _many(delays: NDArray[np.int64], drift: float) -> tuple[Bounds, Bounds]:
@@ -102,3 +99,21 @@ def test_what_no_line_fits_is_cut() -> None:
     pieces = fit_pieces(upper, lower, 60, 5)
     assert pieces and [(p.first, p.last) for p in pieces] == [(0, 24), (25, 59)]
     assert fit_pieces(upper, lower, 60, 1) is None
+
+
+def test_a_rate_that_wanders_stays_within_the_error() -> None:
+    """Ten hours of a quartz whose rate swings by 1 ppm each hour: lines alone claim a hundredth of their error."""
+    chance = np.random.default_rng(3)
+    of = np.arange(180_000)
+    at = of * STEP
+    per_ns = 2 * np.pi / 3600e9
+    true = 351 * 10**9 + np.rint(20e-6 * at + 1e-6 / per_ns * np.sin(per_ns * at)).astype(np.int64)
+    there, back = (chance.exponential(40_000, of.size).astype(np.int64) + 20_000 for _ in range(2))
+    pieces = fit_pieces(Bounds(of, at, true + there), Bounds(of, at, true - back), of.size, of.size // 8)
+    assert pieces and len(pieces) > 1
+    for piece in pieces:
+        here = slice(piece.first, piece.last + 1)
+        assert np.all(np.abs(piece.offset(at[here]) - true[here]) <= piece.error(at[here]))
+        assert piece.error(at[here]).mean() < 60_000
+        took = at[piece.last] - at[piece.first]
+        assert abs((true[piece.last] - true[piece.first]) / took - piece.drift) <= piece.drift_error + 2 / took
