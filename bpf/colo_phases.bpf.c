@@ -211,6 +211,30 @@ static __always_inline void takeover(struct target *target, struct event_header 
 	send_small(target, header, KIND_TAKEOVER, now, exit_ns, 0);
 }
 
+/*
+ * Somebody sets the event that the primary's loop waits for. Each has a place of its own, so that threads need not agree
+ * on who was first. Setting what is set already does nothing, and so only the first time since the reset counts.
+ */
+static __always_inline void notified(struct target *target, __u8 trigger, __u32 effects, __u64 thread, __u64 now)
+{
+	__u32 i = (trigger - 1) & 0x3; /* the verifier wants to see the bound */
+
+	if (effects & EFFECT_THROUGH_TIMER) {
+		target->notifying = thread;
+	} else if (trigger == TRIGGER_TIMER && target->notifying == thread) {
+		target->notifying = 0;
+		return;
+	}
+	if (!target->notified_ns[i])
+		target->notified_ns[i] = now;
+}
+
+static __always_inline void event_reset(struct target *target)
+{
+	__builtin_memset(target->notified_ns, 0, sizeof(target->notified_ns));
+	target->reset_seen = 1;
+}
+
 static __always_inline void close_phase(struct thread_state *state, struct target *target, struct totals *sums,
 					__u8 phase, __u64 now)
 {
@@ -266,6 +290,10 @@ int on_boundary(struct pt_regs *ctx)
 		takeover(target, &header, now);
 		return 0;
 	}
+	if (COOKIE_TRIGGER(cookie)) {
+		notified(target, COOKIE_TRIGGER(cookie), effects, thread, now);
+		return 0;
+	}
 
 	sums = totals.lookup_or_try_init(&key, &no_totals);
 	zeros = blank.lookup(&zero);
@@ -297,8 +325,15 @@ int on_boundary(struct pt_regs *ctx)
 		state->suspended_before_ns = suspended_in_all(now);
 	if (closes)
 		close_phase(state, target, sums, closes, now);
-	if (effects & EFFECT_TRANSACTION_BEGIN)
+	if (effects & EFFECT_TRANSACTION_BEGIN) {
 		open_record(state, sums, now);
+		if (target->reset_seen && *known == PROBES_ARMED) {
+			__builtin_memcpy(record->notified_ns, target->notified_ns, sizeof(record->notified_ns));
+			record->seen |= SEEN_NOTIFIES;
+		}
+	}
+	if (effects & EFFECT_EVENT_RESET || opens == PHASE_INIT)
+		event_reset(target);
 	if (opens) {
 		state->open_phase = opens;
 		state->phase_begin_ns = now;

@@ -7,18 +7,21 @@
 #ifndef COLO_PHASES_H
 #define COLO_PHASES_H
 
-/* A cookie, one per probe: closes:4 opens:4 mark:4 role:4 effects:16 target:16. */
+/* A cookie, one per probe: closes:4 opens:4 mark:4 role:4 effects:16 target:16 trigger:4. */
 #define COOKIE_CLOSES(c) ((c) & 0xf)
 #define COOKIE_OPENS(c) ((c) >> 4 & 0xf)
 #define COOKIE_MARK(c) ((c) >> 8 & 0xf)
 #define COOKIE_ROLE(c) ((c) >> 12 & 0xf)
 #define COOKIE_EFFECTS(c) ((c) >> 16 & 0xffff)
 #define COOKIE_TARGET(c) ((c) >> 32 & 0xffff)
+#define COOKIE_TRIGGER(c) ((c) >> 48 & 0xf)
 
 #define PHASE_INIT 1
 #define PHASE_WAIT 2
 #define PHASES 9
 #define MARKS 11
+#define TRIGGERS 4
+#define TRIGGER_TIMER 1
 
 #define EFFECT_OUTSIDE (1 << 0)
 #define EFFECT_TRANSACTION_BEGIN (1 << 1)
@@ -32,6 +35,8 @@
 #define EFFECT_WAIT_BEGIN (1 << 9)
 #define EFFECT_COLO_EXIT (1 << 10)
 #define EFFECT_TAKEOVER (1 << 11)
+#define EFFECT_EVENT_RESET (1 << 12)
+#define EFFECT_THROUGH_TIMER (1 << 13)
 
 /* Bits of `seen`: bit N-1 is phase N; then: */
 #define SEEN_BEGIN (1u << 16)
@@ -41,6 +46,7 @@
 #define SEEN_RAM (1u << 20)
 #define SEEN_TOTAL (1u << 21)
 #define SEEN_OTHER (1u << 22) /* only if all phases were seen: else their time would hide in it */
+#define SEEN_NOTIFIES (1u << 23) /* notified_ns is all that there was since the event was last reset */
 
 #define KIND_CHECKPOINT 1
 #define KIND_INIT 2 /* times[0] begin, [1] end, [2] READY or 0 */
@@ -87,6 +93,7 @@ struct checkpoint_record {
 	__u64 ram_bytes;
 	__u64 ram_pages;
 	__u64 marks_ns[MARKS];
+	__u64 notified_ns[TRIGGERS]; /* when each first asked for this checkpoint, before it began; 0: it did not */
 };
 
 /* One per target and role; completed checkpoints only, in the order of the seed's struct. */
@@ -113,7 +120,7 @@ struct totals {
 	__u64 writes_done;
 };
 
-/* One per target, written by user space before arming; the kernel writes the last four. */
+/* One per target, written by user space before arming; the kernel writes what follows `parts`. */
 struct target {
 	__u64 tgid; /* 0: the link's own pid filter decides */
 	__u64 ram_bytes_at[2]; /* addresses in the process of u64s whose sum counts bytes; 0 for none */
@@ -124,6 +131,9 @@ struct target {
 	__u64 lost_events; /* of the small kind, or hits for which a map had no room */
 	__u64 exit_ns; /* not 0: COLO has exited and nobody has taken over yet */
 	__u64 exit_role;
+	__u64 notified_ns[TRIGGERS]; /* who has asked for a checkpoint since the event was reset, and when first; 0: not */
+	__u64 notifying; /* the thread that is on its way to the timer's place, without being the timer */
+	__u64 reset_seen; /* not 0: notified_ns goes back to a reset */
 };
 
 #endif

@@ -1,4 +1,5 @@
-"""Files kept from run to run in $XDG_CACHE_HOME/colotrace, so that nobody else can put words into our mouth.
+"""Files kept from run to run in $XDG_CACHE_HOME/colotrace (or $XDG_STATE_HOME/colotrace: what must not be lost), so
+that nobody else can put words into our mouth.
 
 colotrace runs as root, often with another user's environment. So the directories must be ours and writable by us
 alone, no symbolic link is followed below the cache's root, and files are made with mode 0600 under another name and
@@ -17,17 +18,30 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 def cache_root() -> str | None:
     """The directory that caches belong in (XDG Base Directory Specification); None if the environment names none."""
-    root = os.environ.get("XDG_CACHE_HOME", "")
+    return _root("XDG_CACHE_HOME", ".cache")
+
+
+def state_root() -> str | None:
+    """The directory for what must outlive a cache that somebody clears; None if the environment names none."""
+    return _root("XDG_STATE_HOME", ".local/state")
+
+
+def _root(variable: str, below_home: str) -> str | None:
+    root = os.environ.get(variable, "")
     if not os.path.isabs(root):  # the specification: relative paths are to be ignored
         home = os.environ.get("HOME", "")
-        root = os.path.join(home, ".cache") if os.path.isabs(home) else ""
+        root = os.path.join(home, below_home) if os.path.isabs(home) else ""
     return root or None
 
 
-@contextlib.contextmanager
-def cache_directory(*names: str) -> Iterator[int | None]:
+def cache_directory(*names: str) -> contextlib.AbstractContextManager[int | None]:
     """A descriptor of the directory colotrace/NAMES... in the cache, made if need be; None if it cannot be trusted."""
-    root = cache_root()
+    return private_directory(cache_root(), *names)
+
+
+@contextlib.contextmanager
+def private_directory(root: str | None, *names: str) -> Iterator[int | None]:
+    """A descriptor of ROOT/colotrace/NAMES..., made if need be; None if it cannot be trusted to be ours alone."""
     with contextlib.ExitStack() as stack:
         try:
             if root is None:

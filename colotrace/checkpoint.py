@@ -6,7 +6,7 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 
-from colotrace.phases import OUTSIDE_TOTAL, PHASES, Mark, Phase, Role
+from colotrace.phases import OUTSIDE_TOTAL, PHASES, Mark, Phase, Role, Trigger
 
 _PARTS = tuple((phase, f"{phase.value}_ns") for phase in PHASES if phase not in OUTSIDE_TOTAL)
 
@@ -31,7 +31,9 @@ class Checkpoint:
     it equals the phases other than wait, plus `other_ns`, to the nanosecond. `pause_ns` runs from the call of
     vm_stop_force_state() to the call after vm_start(): an upper bound of the time from QMP's STOP to RESUME.
     Whatever is None was not seen; `missing` gives the reason by field name. `suspended_ms` is for how long the host was
-    suspended during it or its wait, which no other field contains.
+    suspended during it or its wait, which no other field contains. `notified_ns` has who asked for this checkpoint
+    before it began, each with the first time (absolute CLOCK_MONOTONIC), since QEMU had last reset the event for that;
+    None: unknown.
     """
 
     role: Role
@@ -50,7 +52,13 @@ class Checkpoint:
     marks_ns: Mapping[Mark, int]
     aborted_in: str | None = None
     suspended_ms: int = 0
+    notified_ns: Mapping[Trigger, int] | None = None
     missing: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def trigger(self) -> Trigger | None:
+        """Why it happened: who asked for it first. None if nobody is known to have; `missing` says why."""
+        return min(self.notified_ns, key=self.notified_ns.__getitem__) if self.notified_ns else None
 
     @property
     def completed(self) -> bool:
@@ -77,7 +85,11 @@ class Checkpoint:
             "device_bytes": self.device_bytes,
             "ram_bytes": self.ram_bytes,
             "ram_pages": self.ram_pages,
+            "trigger": self.trigger.value if self.trigger else None,
             "marks_ns": {mark.value: when for mark, when in self.marks_ns.items()},
+            "trigger_evidence": None
+            if self.notified_ns is None
+            else {f"{trigger.value}_ns": when for trigger, when in self.notified_ns.items()},
             "missing": dict(self.missing),
         }
         if self.aborted_in is not None:

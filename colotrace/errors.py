@@ -13,8 +13,8 @@
       OutputError         10   a file, or standard output, cannot be written
       InputError          11   a file cannot be read, or is not what it should be
 
-1 is no error: `check` and `audit` have findings. 2 is wrong usage, as in click, and 70 an error of colotrace itself. A
-run that Ctrl-C or SIGTERM ended has done its work: 0.
+1 is no error: `check` and `audit` have findings, `compare --fail-if-slower` has found B slower. 2 is wrong usage, as in
+click, and 70 an error of colotrace itself. A run that Ctrl-C or SIGTERM ended has done its work: 0.
 """
 
 from __future__ import annotations

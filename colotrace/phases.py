@@ -9,7 +9,7 @@ Phases and their order are those of the seed's `checkpoint_recorder`; marks are 
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 class Role(enum.Enum):
@@ -108,6 +108,27 @@ SENDERS = {
 """Who sends each message."""
 
 
+class Trigger(enum.Enum):
+    """Why the primary makes a checkpoint: who first set the event that its loop waits for, since it was last reset."""
+
+    TIMER = "timer"
+    """x-checkpoint-delay has passed."""
+    COMPARE = "compare"
+    """colo-compare: packets of the two VMs differ, or one of them has waited too long for the other's."""
+    PARAMETER = "parameter"
+    """x-checkpoint-delay has been set."""
+    FAILOVER = "failover"
+    """The primary was told to fail over; its loop ends then, and a checkpoint follows only if that comes too late."""
+
+    @property
+    def number(self) -> int:
+        """The trigger in cookies and, less 1, in records: 1 to 4; 0 means none."""
+        return TRIGGERS.index(self) + 1
+
+
+TRIGGERS = tuple(Trigger)
+
+
 class Effect(enum.IntFlag):
     """What a boundary does besides closing and opening phases; the numbers are shared with bpf/colo_phases.h."""
 
@@ -132,6 +153,10 @@ class Effect(enum.IntFlag):
     """qapi_event_send_colo_exit(mode, reason) is called."""
     TAKEOVER = 1 << 11
     """vm_start() by any thread of the process: after COLO exit, the first one is the takeover."""
+    EVENT_RESET = 1 << 12
+    """The event that the primary's loop waits for is reset: who sets it now brings the next checkpoint about."""
+    THROUGH_TIMER = 1 << 13
+    """What is called here sets the event where the timer does: this thread's next hit there is this one."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +164,7 @@ class Boundary:
     """One place in a COLO thread's path that a probe marks.
 
     `closes` and `opens` are the phases that end and begin there, `mark` the time mark set there. `title` says in words
-    what the probe hears.
+    what the probe hears. Where `trigger` is set, that event is set by whom it names, in any thread of the process.
     """
 
     name: str
@@ -148,6 +173,7 @@ class Boundary:
     opens: Phase | None = None
     mark: Mark | None = None
     effects: Effect = Effect.NONE
+    trigger: Trigger | None = None
 
     def cookie(self, role: Role | None, target: int) -> int:
         """The u64 that the kernel hands to the program at this boundary; laid out in bpf/colo_phases.h."""
@@ -160,6 +186,7 @@ class Boundary:
             | (role.number if role else 0) << 12
             | self.effects << 16
             | target << 32
+            | (self.trigger.number if self.trigger else 0) << 48
         )
 
 
@@ -167,6 +194,8 @@ def merged(first: Boundary, second: Boundary) -> Boundary:
     """One boundary for two that are passed at the same instruction; ValueError if one probe cannot be both."""
     if (first.opens and second.closes) or (first.closes and second.closes) or (first.opens and second.opens):
         raise ValueError(f"{first.name} and {second.name} do not fit one place")
+    if first.trigger or second.trigger:
+        raise ValueError(f"{first.name} or {second.name} belongs to the process")
     if first.mark and second.mark:
         raise ValueError(f"{first.name} and {second.name} are two time marks")
     return Boundary(
@@ -204,6 +233,26 @@ _COLO_EXIT = Boundary("colo-exit", "COLO ends", effects=Effect.COLO_EXIT | Effec
 TAKEOVER = Boundary("takeover", "a VM starts; after COLO's end, the takeover", effects=Effect.TAKEOVER | Effect.OUTSIDE)
 """Belongs to the process, not to a COLO thread: it sits inside vm_start() itself."""
 
+NOTIFIES = {
+    trigger: Boundary(
+        f"notify-{trigger.value}",
+        f"a checkpoint is asked for: {trigger.value}",
+        effects=Effect.OUTSIDE,
+        trigger=trigger,
+    )
+    for trigger in TRIGGERS
+}
+"""Belong to the process as well: whoever asks for a checkpoint does so in a thread of its own."""
+
+
+def through_timer(boundary: Boundary) -> Boundary:
+    """A member of NOTIFIES where what is called sets the event at the place that the timer's callback has."""
+    return replace(boundary, effects=boundary.effects | Effect.THROUGH_TIMER)
+
+
+PROCESS_BOUNDARIES = (TAKEOVER, *NOTIFIES.values(), *map(through_timer, NOTIFIES.values()))
+"""Every boundary that a plan may have outside its roles."""
+
 _PRIMARY = (
     _INIT_BEGIN,
     Boundary("ready", "READY has been received", mark=Mark.CHECKPOINT_READY, effects=Effect.OUTSIDE),
@@ -219,7 +268,13 @@ _PRIMARY = (
     Boundary("put-begin", "VMSTATE_SIZE is sent", Phase.RAM, Phase.PUT, Mark.VMSTATE_SIZE, Effect.RAM_END),
     _DEVICE_STATE,
     Boundary("recv-begin", "the wait for VMSTATE_RECEIVED begins", Phase.PUT, Phase.RECV),
-    Boundary("recv-end", "VMSTATE_RECEIVED has been received", Phase.RECV, mark=Mark.VMSTATE_RECEIVED),
+    Boundary(
+        "recv-end",
+        "VMSTATE_RECEIVED has been received",
+        Phase.RECV,
+        mark=Mark.VMSTATE_RECEIVED,
+        effects=Effect.EVENT_RESET,
+    ),
     Boundary("load-begin", "the wait for VMSTATE_LOADED begins", opens=Phase.LOAD),
     Boundary("resume-begin", "VMSTATE_LOADED has been received", Phase.LOAD, Phase.RESUME, Mark.VMSTATE_LOADED),
     Boundary("vm-start", "the VM is told to start", mark=Mark.VM_START, effects=Effect.COMPLETES),

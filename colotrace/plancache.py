@@ -19,12 +19,12 @@ from pathlib import Path
 from colotrace.binary.debugfiles import candidates
 from colotrace.binary.image import Image
 from colotrace.cachedir import keep, kept
-from colotrace.phases import BOUNDARIES, ROLE_PHASES, TAKEOVER, Role
+from colotrace.phases import BOUNDARIES, PROCESS_BOUNDARIES, ROLE_PHASES, Role
 from colotrace.plain import from_plain, to_plain
 from colotrace.resolve.nameoptions import ONLY_THIS_HOST, NameOptions
 from colotrace.resolve.plan import ProbePlan
 
-SCHEMA = 1
+SCHEMA = 2
 _MOST_BYTES = 1 << 20
 _MOST_PLANS = 64
 _HERE = Path(__file__).resolve().parent
@@ -106,7 +106,7 @@ def _is_proven(image: Image, plan: ProbePlan) -> bool:
         for probe in one.probes:
             if probe.role is not role or BOUNDARIES[role].get(probe.boundary.name) != probe.boundary:
                 return False
-    if any(probe.role is not None or probe.boundary != TAKEOVER for probe in plan.process_probes):
+    if any(probe.role is not None or probe.boundary not in PROCESS_BOUNDARIES for probe in plan.process_probes):
         return False
     return all(
         probe.data

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from colotrace.arming import AttachedTarget, Plans, pid_filter, prepare
 from colotrace.checkpoint import Note
 from colotrace.kernel import preflight
-from colotrace.phases import Boundary, Effect, Role
+from colotrace.phases import Boundary, Effect, Role, Trigger
 from colotrace.resolve.nameoptions import ONLY_THIS_HOST, NameOptions
 from colotrace.resolve.plan import Probe, ProbePlan
 from colotrace.target.discovery import only_qemu
@@ -35,9 +35,13 @@ class Rehearsal:
     notes: tuple[Note, ...]
 
     def hits_per_checkpoint(self, role: Role) -> int:
-        """How many hits a completed checkpoint takes in that role; a boundary with several places is passed at one."""
+        """How many hits a completed checkpoint takes in that role; a boundary with several places is passed at one.
+
+        The primary's is one that the timer asks for, in another thread: nobody does so on the secondary.
+        """
         names = {probe.boundary.name for probe in self.plan.roles[role].probes if _each_time(probe.boundary)}
-        return len(names) + sum(_each_time(probe.boundary) for probe in self.plan.process_probes)
+        asked = role is Role.PRIMARY and any(p.boundary.trigger is Trigger.TIMER for p in self.plan.process_probes)
+        return len(names) + asked + sum(_each_time(probe.boundary) for probe in self.plan.process_probes)
 
     def as_json(self) -> dict[str, object]:
         """The `dry-run` line of attach --dry-run --json."""
@@ -71,6 +75,8 @@ class Rehearsal:
 
 def how_often(boundary: Boundary) -> str:
     """When a probe at this boundary is hit, in words."""
+    if boundary.trigger:
+        return "when somebody asks for a checkpoint"
     for effect, when in _RARELY.items():
         if boundary.effects & effect:
             return when

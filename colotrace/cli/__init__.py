@@ -18,6 +18,7 @@ _COMMANDS = {
     "attach": "colotrace.cli.attach",
     "audit": "colotrace.cli.audit",
     "check": "colotrace.cli.check",
+    "compare": "colotrace.cli.compare",
     "convert": "colotrace.cli.convert",
     "doctor": "colotrace.cli.doctor",
     "info-checkpoint": "colotrace.cli.info_checkpoint",
@@ -25,13 +26,15 @@ _COMMANDS = {
     "list": "colotrace.cli.list",
     "merge": "colotrace.cli.merge",
     "qmp-bridge": "colotrace.cli.qmp_bridge",
+    "report": "colotrace.cli.report",
+    "remedy": "colotrace.cli.remedy",
 }
 _INTERRUPTED = 130
 """What a shell says of a command that SIGINT has ended."""
 EXIT_CODES = """\b
 Exit codes:
   0  done, or ended by Ctrl-C or SIGTERM
-  1  check and audit: something is wrong with the patch's figures
+  1  check and audit: something is wrong with the patch's figures; compare --fail-if-slower: B is slower
   2  wrong usage
   3  the process: not there, not a QEMU, gone, several to choose from
   4  the binary: not ELF, truncated, another architecture, no QEMU, no COLO in it
@@ -127,8 +130,11 @@ def main() -> None:
       sudo colotrace qmp-bridge --pid 4711 --qmp /run/vm/qmp.sock --listen /run/vm/bridge.sock
       sudo colotrace check --pid 4711 --qmp /run/vm/qmp.sock
       colotrace audit capture.txt
+      colotrace report run.parquet
+      colotrace compare before.parquet after.parquet
       colotrace convert run.parquet run.csv
       colotrace merge primary.parquet secondary.parquet
+      sudo colotrace remedy nodelay --pid 4711
     """
 
 

@@ -62,6 +62,8 @@ def _print(plan: ProbePlan) -> None:
         console.print(Text("\nboth roles", style="bold"))
         _print_probes(console, plan.process_probes)
     console.print(f"\nRAM counters: {printable(plan.ram_counters.evidence)}")
+    for trigger, reason in plan.triggers.reasons.items():
+        console.print(f"not heard asking for checkpoints: {trigger.value}: {printable(reason)}")
     inferred = [known for known in plan.names if known.evidence]
     if inferred:
         console.print(Text("\nnames that no table of symbols has", style="bold"))

@@ -9,11 +9,11 @@ import ctypes as ct
 from collections.abc import Callable
 
 from colotrace.checkpoint import Checkpoint, CheckpointTotals, ColoExit, InitDone, Outcome, Takeover
-from colotrace.phases import MARKS, PHASES, ROLE_PHASES, Phase, Role
+from colotrace.phases import MARKS, PHASES, ROLE_PHASES, TRIGGERS, Phase, Role, Trigger
 
 KIND_CHECKPOINT, KIND_INIT, KIND_COLO_EXIT, KIND_TAKEOVER = 1, 2, 3, 4
-SEEN_BEGIN, SEEN_COMPLETE, SEEN_PAUSE, SEEN_DEVICE_BYTES, SEEN_RAM, SEEN_TOTAL, SEEN_OTHER = (
-    1 << bit for bit in range(16, 23)
+SEEN_BEGIN, SEEN_COMPLETE, SEEN_PAUSE, SEEN_DEVICE_BYTES, SEEN_RAM, SEEN_TOTAL, SEEN_OTHER, SEEN_NOTIFIES = (
+    1 << bit for bit in range(16, 24)
 )
 PROBES_NOT_ALL, PROBES_ARMED, PROBES_LOST = range(3)
 
@@ -64,6 +64,7 @@ class CheckpointRecord(ct.Structure):
         ("ram_bytes", ct.c_uint64),
         ("ram_pages", ct.c_uint64),
         ("marks_ns", ct.c_uint64 * len(MARKS)),
+        ("notified_ns", ct.c_uint64 * len(TRIGGERS)),
     )
 
 
@@ -113,6 +114,9 @@ class Target(ct.Structure):
         ("lost_events", ct.c_uint64),
         ("exit_ns", ct.c_uint64),
         ("exit_role", ct.c_uint64),
+        ("notified_ns", ct.c_uint64 * len(TRIGGERS)),
+        ("notifying", ct.c_uint64),
+        ("reset_seen", ct.c_uint64),
     )
 
 
@@ -155,9 +159,7 @@ def decode_event(
         return InitDone(role, pid, times[0], times[1], times[2] or None)
     if header.kind == KIND_COLO_EXIT:
         mode, reason_number = times[1] & 0xFFFFFFFF, times[1] >> 32
-        return ColoExit(
-            role, pid, times[0], _name(COLO_MODES, mode), _name(COLO_EXIT_REASONS, reason_number), times[2]
-        )
+        return ColoExit(role, pid, times[0], _name(COLO_MODES, mode), _name(COLO_EXIT_REASONS, reason_number), times[2])
     if header.kind == KIND_TAKEOVER:
         return Takeover(role, pid, times[0], times[1])
     raise DecodeError(f"unknown kind {header.kind}")
@@ -219,6 +221,15 @@ def _checkpoint(record: CheckpointRecord, role: Role, pid: int, reason: MissingR
             phase_ns[phase] = value
     if "wait_ns" in missing and record.seen & SEEN_BEGIN:
         missing["wait_ns"] = reason(role, "wait_ns") or "attached during this wait, which was not seen whole"
+    notified_ns: dict[Trigger, int] | None = None
+    lacking = reason(role, "trigger")
+    if lacking is None and record.seen & SEEN_NOTIFIES:
+        notified_ns = {trigger: when for trigger, when in zip(TRIGGERS, record.notified_ns, strict=True) if when}
+        lacking = None if notified_ns else "nobody who is known to ask for checkpoints has asked for this one"
+    elif lacking is None:
+        lacking = "not watched since the checkpoint before it reset QEMU's event: attached later, or a probe was lost"
+    if lacking is not None:
+        missing["trigger"] = lacking
     aborted_in = None
     if outcome is Outcome.ABORTED:
         aborted_in = PHASES[record.open_phase - 1].value if 0 < record.open_phase <= len(PHASES) else "other"
@@ -239,5 +250,6 @@ def _checkpoint(record: CheckpointRecord, role: Role, pid: int, reason: MissingR
         marks_ns={mark: when for mark, when in zip(MARKS, record.marks_ns, strict=True) if when},
         aborted_in=aborted_in,
         suspended_ms=record.suspended_ms,
+        notified_ns=notified_ns,
         missing=missing,
     )

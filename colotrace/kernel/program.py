@@ -17,8 +17,8 @@ from colotrace.kernel.ring import RingBuffer
 from colotrace.phases import Role
 
 DEFAULT_RING_BYTES = 1 << 20
-"""Room for 4,200 checkpoint records (240 bytes and a header of 8) while user space is busy elsewhere."""
-RECORD_ROOM = 248
+"""Room for 3,700 checkpoint records (272 bytes and a header of 8) while user space is busy elsewhere."""
+RECORD_ROOM = 280
 """What a checkpoint's record takes of it."""
 BATCH = 4096
 """How many messages are taken at a time while more may come: several VMs together can be faster than user space."""

@@ -29,7 +29,7 @@ class CsvWriter:
     def __init__(self, path: str) -> None:
         self._file = LineFile(path)
         self._text = io.StringIO()
-        self._csv = csv.writer(self._text, lineterminator="\n")
+        self._csv = csv.writer(self._text)  # it ends rows with CR LF, and so quotes both in cells
         self._put(_FIELDS)
 
     def write(self, line: Mapping[str, Any]) -> None:

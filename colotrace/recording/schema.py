@@ -59,6 +59,8 @@ _BEHIND = (
 _LAST = (
     Column("aborted_in", WORDS, "the phase in which QEMU gave it up"),
     Column("suspended_ms", INTEGER, "for how long the host was suspended during it or its wait"),
+    Column("trigger", WORDS, "why the primary made it: timer, compare, parameter or failover"),
+    Column("trigger_evidence", TEXT, "JSON object: who asked for it, as trigger_ns -> when first, CLOCK_MONOTONIC"),
     Column("missing", TEXT, "JSON object: column -> why it is null"),
     Column("more", TEXT, "JSON object: members of the line that are no columns of this version"),
 )
@@ -77,7 +79,7 @@ _REQUIRED = tuple(column for column in COLUMNS if column.required)
 _MARKS = {mark.value: mark_column(mark) for mark in MARKS}
 _OPTIONAL_MEMBERS = ("aborted_in", "suspended_ms")
 """Members that a line has only where there is something to say."""
-_SHAPED = frozenset({"type", "marks_ns", "missing", "more"})
+_SHAPED = frozenset({"type", "marks_ns", "trigger_evidence", "missing", "more"})
 _MEMBERS = tuple(name for name in NAMES if name not in _SHAPED | {*_MARKS.values(), *_OPTIONAL_MEMBERS})
 
 Row = dict[str, Any]
@@ -102,6 +104,10 @@ def to_row(line: Mapping[str, Any]) -> Row:
             row[_MARKS[name]] = when
         else:
             more.setdefault("marks_ns", {})[name] = when
+    evidence = line.get("trigger_evidence")
+    if evidence is not None and not isinstance(evidence, dict):
+        raise ValueError("trigger_evidence must be an object")
+    row["trigger_evidence"] = None if evidence is None else compact(evidence)
     row["missing"] = compact(missing) if missing else None
     row["more"] = compact(more) if more else None
     check_row(row)
@@ -129,10 +135,14 @@ def from_row(row: Mapping[str, Any]) -> dict[str, Any]:
     for name in _MEMBERS:
         line[name] = row.get(name)
     more = _object(row.get("more"))
-    line["marks_ns"] = {
-        mark: row[name] for mark, name in _MARKS.items() if row.get(name) is not None
-    } | more.pop("marks_ns", {})
+    line["marks_ns"] = {mark: row[name] for mark, name in _MARKS.items() if row.get(name) is not None} | more.pop(
+        "marks_ns", {}
+    )
+    evidence = row.get("trigger_evidence")
+    line["trigger_evidence"] = None if evidence is None else _object(evidence)
     line["missing"] = _object(row.get("missing"))
+    if line["trigger"] is None and evidence is None and "trigger" not in line["missing"]:
+        del line["trigger"], line["trigger_evidence"]  # a line from before there were triggers
     for name in _OPTIONAL_MEMBERS:
         if row.get(name) is not None:
             line[name] = row[name]

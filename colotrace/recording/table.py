@@ -154,6 +154,8 @@ def open_parquet(path: str) -> tuple[pq.ParquetFile, int]:
     while end >= 12:
         if bytes(view[end - 4 : end]) == b"PAR1":
             try:
+                if end == len(view):  # pages of a mapping would stay in memory until others need it
+                    return pq.ParquetFile(path), 0
                 return pq.ParquetFile(pa.BufferReader(buffer.slice(0, end))), len(view) - end
             except (pa.ArrowException, OSError):
                 pass

@@ -6,7 +6,7 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from colotrace.phases import OUTSIDE_TOTAL, Boundary, Phase, Role
+from colotrace.phases import OUTSIDE_TOTAL, Boundary, Phase, Role, Trigger
 
 UNTRIED_MACHINES = {
     "aarch64": "on an aarch64 host it goes by the same code as on x86-64, and has never been tried: "
@@ -186,6 +186,21 @@ class RamCounters:
 
 
 @dataclass(frozen=True)
+class Triggers:
+    """Who can be heard asking for a checkpoint: the evidence by trigger; and by trigger, too, why one cannot be."""
+
+    evidence: Mapping[Trigger, str] = field(default_factory=dict)
+    reasons: Mapping[Trigger, str] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, object]:
+        """As an object of JSON types."""
+        return {
+            trigger.value: {"evidence": self.evidence.get(trigger), "reason": self.reasons.get(trigger)}
+            for trigger in Trigger
+        }
+
+
+@dataclass(frozen=True)
 class ProbePlan:
     """Everything that colotrace would do to a process running this binary.
 
@@ -205,6 +220,7 @@ class ProbePlan:
     process_probes: tuple[Probe, ...]
     ram_counters: RamCounters
     unresolved: tuple[Unresolved, ...]
+    triggers: Triggers = Triggers()
     names: tuple[KnownName, ...] = ()
     build_id_at: int | None = None
 
@@ -229,6 +245,12 @@ class ProbePlan:
                 return "QEMU counts what it sends, not what it loads"
             if not self.ram_counters.known:
                 return self.ram_counters.evidence
+        if field == "trigger":
+            if role is Role.SECONDARY:
+                return "the primary decides"
+            if not self.triggers.evidence:
+                reasons = dict.fromkeys(self.triggers.reasons.values())
+                return "; ".join(reasons) or "nobody who asks for checkpoints was found in this binary"
         return None
 
     def as_json(self) -> dict[str, object]:
@@ -245,5 +267,6 @@ class ProbePlan:
             "roles": {role.value: plan.as_json() for role, plan in self.roles.items()},
             "process": {"probes": [probe.as_json() for probe in self.process_probes]},
             "ram_counters": self.ram_counters.as_json(),
+            "triggers": self.triggers.as_json(),
             "unresolved": [item.as_json() for item in self.unresolved],
         }

@@ -12,6 +12,7 @@ from colotrace.binary.relocations import Relocations
 from colotrace.errors import BinaryError, ColotraceError, NoColoError, PlanError
 from colotrace.phases import ROLE_PHASES, TAKEOVER, Role
 from colotrace.resolve.counters import find_ram_counters
+from colotrace.resolve.evidence import FunctionCode
 from colotrace.resolve.messages import Messages, message_numbers
 from colotrace.resolve.nameoptions import ONLY_THIS_HOST, NameOptions
 from colotrace.resolve.names import find_names, provenance, quarrels
@@ -22,6 +23,7 @@ from colotrace.resolve.roleplan import make_probe
 from colotrace.resolve.roots import find_root
 from colotrace.resolve.skeleton import COLO_TEXT, SKELETONS, VM_START
 from colotrace.resolve.spine import lay_out
+from colotrace.resolve.triggers import find_triggers
 from colotrace.resolve.witness import hear
 
 
@@ -81,6 +83,9 @@ def resolve_image(image: Image, options: NameOptions = ONLY_THIS_HOST) -> ProbeP
         unresolved.append(Unresolved(None, "attaching", UNTRIED_MACHINES[image.machine]))
     if not any(plan.probes for plan in roles.values()):
         raise _refusal(image, version, unresolved)
+    start = roots[Role.PRIMARY]
+    primary = None if isinstance(start, str) else lay_out(code, start[0], messages.is_helper, shared)
+    notifies, triggers = find_triggers(FunctionCode(image, symbols, code.bounds, relocations), primary)
     segment = _segment_of(image, roles)
     return ProbePlan(
         path=image.path,
@@ -92,9 +97,10 @@ def resolve_image(image: Image, options: NameOptions = ONLY_THIS_HOST) -> ProbeP
         sources=tuple(symbols.sources),
         message_numbers=numbers_from,
         roles=roles,
-        process_probes=_process_probes(code, unresolved),
+        process_probes=_process_probes(code, unresolved) + notifies,
         ram_counters=find_ram_counters(code),
         unresolved=tuple(unresolved),
+        triggers=triggers,
         names=provenance(symbols),
         build_id_at=image.build_id_address(),
     )

@@ -8,8 +8,9 @@ from pathlib import Path
 import click
 
 from . import orphans
-from .command import Command
+from .command import NET_FILE, Command
 from .errors import LabError
+from .net import Traffic
 from .pair import ColoPair
 from .settings import DEFAULT_QEMU, TRANSPORTS, Settings
 from .signals import Signals, Stopped
@@ -22,6 +23,7 @@ COMMAND finds in its environment:
   COLO_SWEEP_MS    measured: one sweep of the guest over its range
   COLO_LAB_DIR     the run directory; it goes away with the lab
   COLO_ARMED_FILE  with --wait-armed: create it to let COLO begin
+  COLO_NET_FILE    with --net: the lab's counts so far, as JSON
 
 \b
 Examples:
@@ -32,6 +34,9 @@ Examples:
       'scripts/colotrace attach --pid $COLO_PRIMARY_PID --checkpoints 30'
   Begin COLO only once COMMAND is ready for it:
     scripts/lab --wait-armed -- sh -c 'touch $COLO_ARMED_FILE; sleep 10'
+  See which checkpoints colo-compare asks for:
+    scripts/lab --net --delay-ms 1000 -- sh -c \
+      'scripts/colotrace attach --pid $COLO_PRIMARY_PID -n 20 --json'
   Another QEMU, in the tree that mmdebstrap unpacked:
     scripts/lab --chroot /srv/trixie -- sh -c 'echo $COLO_PRIMARY_PID'
 
@@ -55,6 +60,7 @@ def run(settings: Settings, words: list[str], wait_armed: bool) -> int:
     orphans.adopt()
     pair = ColoPair(settings, say=say, check=signals.check)
     command: Command | None = None
+    traffic: Traffic | None = None
     try:
         pair.start()
         if wait_armed:
@@ -64,6 +70,9 @@ def run(settings: Settings, words: list[str], wait_armed: bool) -> int:
         else:
             pair.start_colo()
             command = Command(words, pair, signals, say)
+        if pair.network is not None:
+            monitor = pair.primary.monitor
+            traffic = Traffic(pair.network, pair.run / NET_FILE, lambda: monitor.count("RESUME"), settings.net_every_s)
         return command.wait()
     except Stopped:
         if command is None:
@@ -74,6 +83,9 @@ def run(settings: Settings, words: list[str], wait_armed: bool) -> int:
             command.stop()
         raise
     finally:
+        if traffic is not None and pair.network is not None:
+            traffic.close()
+            say(f"network: {', '.join(f'{count} {word}' for word, count in pair.network.counts().items())}")
         pair.close()
         orphans.end()
 
@@ -95,6 +107,8 @@ def run(settings: Settings, words: list[str], wait_armed: bool) -> int:
     "--delay-ms", metavar="N", default=200, show_default=True, help="From one checkpoint's begin to the next."
 )
 @click.option("--transport", type=click.Choice(TRANSPORTS), default="unix", show_default=True)
+@click.option("--net", is_flag=True, help="Traffic through filters and colo-compare, with forced mismatches.")
+@click.option("--net-every", metavar="S", default=2.0, show_default=True, help="With --net: between forced mismatches.")
 @click.option("--wait-armed", is_flag=True, help="Start COMMAND first, and COLO once it has created $COLO_ARMED_FILE.")
 @click.option("--ready-timeout", metavar="S", default=30.0, show_default=True, help="Seconds to wait for COLO.")
 @click.argument("command", metavar="-- COMMAND ...", nargs=-1, required=True, type=click.UNPROCESSED)
@@ -106,6 +120,8 @@ def main(
     dirty_mib: int,
     delay_ms: int,
     transport: str,
+    net: bool,
+    net_every: float,
     wait_armed: bool,
     ready_timeout: float,
     command: tuple[str, ...],
@@ -120,6 +136,8 @@ def main(
         dirty_mib=dirty_mib,
         delay_ms=delay_ms,
         transport=transport,
+        net=net,
+        net_every_s=net_every,
         ready_timeout_s=ready_timeout,
     )
     try:

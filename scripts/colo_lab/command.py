@@ -16,6 +16,7 @@ from .signals import Signals
 
 POLL_S = 0.05
 ARMED_FILE = "armed"
+NET_FILE = "net.json"
 INTERRUPT_GRACE_S = 10.0
 """How long COMMAND may take to end after Ctrl-C or a forwarded signal before it is told SIGTERM, and then SIGKILL."""
 
@@ -35,6 +36,7 @@ def environment(pair: ColoPair) -> dict[str, str]:
         "COLO_SWEEP_MS": f"{pair.sweep_ms:.1f}",
         "COLO_LAB_DIR": str(pair.run.path),
         "COLO_ARMED_FILE": str(pair.run / ARMED_FILE),
+        **({"COLO_NET_FILE": str(pair.run / NET_FILE)} if pair.network else {}),
     }
 
 

@@ -20,6 +20,7 @@ from . import firmware
 from .errors import NoColoError, NotInColoError, VmError
 from .firmware import SWEEP_WORD_ADDRESS
 from .monitor import LoopThread
+from .net import Network
 from .rundir import RunDirectory
 from .settings import Settings
 from .sweep import sweep_ms
@@ -64,6 +65,8 @@ class ColoPair:
         self._start_colo_at_once = start_colo
         self._say = say
         self._check = check
+        self.network: Network | None = None
+        """What the lab sends between the VMs and the outside; None without `settings.net`."""
         self._loop: LoopThread | None = None
         self._vms: list[Vm] = []
         self._next_look = 0.0
@@ -96,11 +99,15 @@ class ColoPair:
             vm = Vm(role, settings, self.run, self._guest, self._loop)
             self._vms.append(vm)
             setattr(self, role, vm)
+            if settings.net and role == "primary":  # the secondary connects to its sockets
+                vm.connect(time.monotonic() + settings.ready_timeout_s, self._check)
         until = time.monotonic() + settings.ready_timeout_s
-        for vm in self._vms:
+        for vm in self._vms[1:] if settings.net else self._vms:
             vm.connect(until, self._check)
         for vm in self._vms:
             self._enable_colo(vm)
+        if self.primary.net and self.secondary.net:
+            self.network = Network(self.primary.net, self.secondary.net)
         version = ".".join(map(str, self.primary.version))
         self._say(f"QEMU {version}: primary is pid {self.primary.pid}, secondary is pid {self.secondary.pid}")
         if settings.dirty_mib:

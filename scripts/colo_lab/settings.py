@@ -13,7 +13,7 @@ from .firmware import RANGE_BEGIN_MIB
 
 DEFAULT_QEMU = "/usr/bin/qemu-system-x86_64"
 TRANSPORTS = ("unix", "tcp")
-LARGEST_MEMORY_MIB = 3072  # a PC puts what is above 3 GiB elsewhere
+RANGE_END_MIB = 3072  # a PC of more memory has the rest above 4 GiB, where 32-bit code does not reach
 KVM_DEVICE = Path("/dev/kvm")
 
 
@@ -25,7 +25,8 @@ class Settings:
     x-checkpoint-delay: the time from one checkpoint's begin to the next one's (the guest's pause is part of it).
     `dirty_mib` is what the guest overwrites, page by page, for ever; 0: it halts. `ready_timeout_s` bounds each wait of
     the bring-up, `armed_timeout_s` the wait for COLO_ARMED_FILE. With `self_check` the guest also looks whether what it
-    wrote is still there (guest.py). `qemu_options` are given to both QEMUs besides the lab's own.
+    wrote is still there (guest.py). `net` makes it a pair with colo-compare (net.py). `qemu_options` are given
+    to both QEMUs besides the lab's own.
     """
 
     qemu: str = DEFAULT_QEMU
@@ -38,6 +39,8 @@ class Settings:
     ready_timeout_s: float = 30.0
     armed_timeout_s: float = 60.0
     self_check: bool = False
+    net: bool = False
+    net_every_s: float = 2.0
     qemu_options: tuple[str, ...] = ()
 
     def check(self) -> None:
@@ -68,6 +71,8 @@ class Settings:
             raise SettingsError(f"{self.vcpus} vCPUs: a VM needs at least 1")
         if self.dirty_mib < 0:
             raise SettingsError(f"{self.dirty_mib} MiB of dirty memory: cannot be negative; 0 makes an idle guest")
+        if not self.net_every_s > 0:
+            raise SettingsError(f"a forced mismatch every {self.net_every_s:g} s: must be more than 0")
         if self.delay_ms < 1:
             raise SettingsError(f"a checkpoint delay of {self.delay_ms} ms: must be at least 1")
         if self.transport not in TRANSPORTS:
@@ -78,9 +83,9 @@ class Settings:
                 f"{self.dirty_mib} MiB of dirty memory do not fit into a guest of {self.memory_mib} MiB",
                 f"give it --memory-mib {needed} or more (the range begins at {RANGE_BEGIN_MIB} MiB)",
             )
-        if self.memory_mib > LARGEST_MEMORY_MIB:
+        if needed > RANGE_END_MIB:
             raise SettingsError(
-                f"{self.memory_mib} MiB of guest memory: at most {LARGEST_MEMORY_MIB}",
+                f"{self.dirty_mib} MiB of dirty memory: at most {RANGE_END_MIB - RANGE_BEGIN_MIB}",
                 "above that a PC's memory is not in one piece",
             )
 

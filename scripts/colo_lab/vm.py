@@ -14,6 +14,7 @@ from typing import Any
 from .confine import enter
 from .errors import VmError
 from .monitor import LoopThread, Monitor, MonitorError, Refused
+from .net import NetEnds, options
 from .rundir import RunDirectory
 from .settings import Settings
 
@@ -26,7 +27,13 @@ class Vm:
     nobody else uses. `name` tells it from other VMs of the lab."""
 
     def __init__(
-        self, role: str, settings: Settings, run: RunDirectory, firmware: Path, loop: LoopThread, name: str = ""
+        self,
+        role: str,
+        settings: Settings,
+        run: RunDirectory,
+        firmware: Path,
+        loop: LoopThread,
+        name: str = "",
     ) -> None:
         self.role = role
         self.name = name = name or role
@@ -35,6 +42,8 @@ class Vm:
         self.monitor = Monitor(loop, f"lab-{name}")
         self.version: tuple[int, int, int] = (0, 0, 0)
         self._lab_socket = run / f"{name}-lab.qmp"
+        self.net = NetEnds() if settings.net else None
+        """The lab's ends of its network, if it has one."""
         command = [
             settings.qemu_path(),
             *("-name", f"colo-{name}"),
@@ -44,6 +53,7 @@ class Vm:
             *("-qmp", f"unix:{self._lab_socket},server=on,wait=off"),
             *("-qmp", f"unix:{self.qmp_path},server=on,wait=off"),
             *(("-incoming", "defer") if role == "secondary" else ()),
+            *(options(role, run, self.net) if self.net else ()),
             *settings.qemu_options,
         ]
         try:
@@ -57,10 +67,13 @@ class Vm:
                     env={**os.environ, "LC_ALL": "C"},
                     start_new_session=True,  # Ctrl-C is for COMMAND: the pair lives until COMMAND has ended
                     preexec_fn=enter(settings.chroot, run.path),
+                    pass_fds=self.net.fds if self.net else (),
                 )
         except (OSError, subprocess.SubprocessError) as error:
             raise VmError(f"cannot start {command[0]}: {error}{self.quote()}") from error
         self.pid = self._process.pid
+        if self.net:
+            self.net.handed_down()
 
     def connect(self, deadline: float, check: Callable[[], None]) -> None:
         """Waits for QMP, until `deadline` (time.monotonic()), and asks for the version. Raises VmError."""
@@ -150,3 +163,5 @@ class Vm:
         self._process.kill()
         self._process.wait()
         self.monitor.close()
+        if self.net:
+            self.net.close()

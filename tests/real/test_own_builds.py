@@ -11,7 +11,7 @@ from colo_lab.pair import ColoPair
 from own_qemu import own_qemu
 from witness import hold_against_qmp
 
-from colotrace.phases import ROLE_PHASES, Role
+from colotrace.phases import ROLE_PHASES, Role, Trigger
 from colotrace.resolve.nameoptions import NameOptions
 from colotrace.resolve.plan import Quality
 from colotrace.resolve.resolver import resolve
@@ -59,8 +59,9 @@ def test_stripped_the_plan_is_the_same(build: tuple[str, ...], tmp_path: Path) -
     for role in Role:
         assert nameless.roles[role].phases == named.roles[role].phases
     assert {(p.role, p.boundary, p.address) for p in nameless.probes} == {
-        (p.role, p.boundary, p.address) for p in named.probes
+        (p.role, p.boundary, p.address) for p in named.probes if p.boundary.trigger is None
     }
+    assert nameless.triggers.evidence == {} and set(nameless.triggers.reasons) == set(Trigger)
     assert all(item.role is None for item in nameless.unresolved), "what is inlined away has no name to find"
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from colotrace.phases import BOUNDARIES, ROLE_PHASES, Role
+from colotrace.phases import BOUNDARIES, ROLE_PHASES, Effect, Role, Trigger
 from colotrace.resolve.plan import ProbePlan, Quality
 from colotrace.resolve.resolver import resolve
 
@@ -59,7 +59,24 @@ def test_addresses_are_those_read_by_hand(release: str, plans: dict[str, ProbePl
         for probe in plan.roles[role].probes:
             found.setdefault(probe.boundary.name, []).append(f"{probe.address:x}")
         assert {name: " ".join(sorted(addresses)) for name, addresses in found.items()} == table[role.value]
-    assert [f"{probe.address:x}" for probe in plan.process_probes] == [table["takeover"]]
+    process = {probe.boundary.name: f"{probe.address:x}" for probe in plan.process_probes}
+    assert process == {"takeover": table["takeover"], **table.get("asked", {})}
+
+
+@pytest.mark.parametrize("release", ON_X86)
+def test_everybody_who_asks_for_checkpoints_is_found(release: str, plans: dict[str, ProbePlan]) -> None:
+    """Exported and shared in 5.2 and 7.2; static, and out of line, from 8.1 on."""
+    plan = plans[release]
+    assert set(plan.triggers.evidence) == set(Trigger) and plan.triggers.reasons == {}
+    through = {p.boundary.trigger for p in plan.process_probes if p.boundary.effects & Effect.THROUGH_TIMER}
+    assert through == ({Trigger.PARAMETER} if release in ("bullseye-amd64", "bookworm-amd64") else set())
+    assert plan.reason(Role.PRIMARY, "trigger") is None
+    assert plan.reason(Role.SECONDARY, "trigger") == "the primary decides"
+
+
+@pytest.mark.parametrize("release", ON_ARM)
+def test_on_aarch64_nobody_is(release: str, plans: dict[str, ProbePlan]) -> None:
+    assert plans[release].reason(Role.PRIMARY, "trigger") == "who asks for checkpoints is looked for on x86-64 only"
 
 
 _NO = "not by this thread"

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from colotrace.checkpoint import Checkpoint, ColoExit, InitDone, Outcome, Takeover
 from colotrace.kernel import layout
 from colotrace.kernel.layout import CheckpointRecord, DecodeError, Totals, decode_event, decode_totals
-from colotrace.phases import MARKS, PHASES, ROLE_PHASES, Phase, Role
+from colotrace.phases import MARKS, PHASES, ROLE_PHASES, TRIGGERS, Phase, Role
 
 ALL_SEEN = 0x1FF | layout.SEEN_BEGIN | layout.SEEN_COMPLETE | layout.SEEN_PAUSE | layout.SEEN_DEVICE_BYTES
-ALL_SEEN |= layout.SEEN_RAM | layout.SEEN_TOTAL | layout.SEEN_OTHER
+ALL_SEEN |= layout.SEEN_RAM | layout.SEEN_TOTAL | layout.SEEN_OTHER | layout.SEEN_NOTIFIES
 FIELDS = (
     "wait_ns", "stat_ns", "dev_ns", "ram_ns", "put_ns", "recv_ns", "load_ns", "resume_ns", "begin_ns", "total_ns",
-    "other_ns", "pause_ns", "device_bytes", "ram_bytes", "ram_pages",
+    "other_ns", "pause_ns", "device_bytes", "ram_bytes", "ram_pages", "trigger",
 )  # fmt: skip
 
 
@@ -33,11 +33,12 @@ def no_reason(role: Role, field: str) -> str | None:
 def record(
     kind: int = 1, role: int = 1, outcome: int = 1, seen: int = ALL_SEEN, open_phase: int = 0, suspended_ms: int = 0
 ) -> bytes:
-    """A checkpoint's bytes, packed by hand: phase N took 100 N, mark N was at 5000 + N."""
+    """A checkpoint's bytes, packed by hand: phase N took 100 N, mark N was at 5000 + N, trigger N at 3000 + N."""
     head = struct.pack("<BBHI", kind, role, 3, 77)
     head += struct.pack("<IIBBHI", 12, seen, outcome, open_phase, 0xFFFF, suspended_ms)
     times = struct.pack("<QQ9Q", 4000, 4700, *(100 * n for n in range(1, 10)))
-    return head + times + struct.pack("<QQQQQ11Q", 21, 22, 23, 24, 25, *(5001 + n for n in range(11)))
+    moments = struct.pack("<11Q4Q", *range(5001, 5012), *range(3001, 3005))
+    return head + times + struct.pack("<QQQQQ", 21, 22, 23, 24, 25) + moments
 
 
 def small(kind: int, *times: int, role: int = 2) -> bytes:
@@ -50,6 +51,7 @@ def test_a_whole_checkpoint() -> None:
         role=Role.PRIMARY, pid=1003, tid=77, sequence=12, outcome=Outcome.COMPLETED, begin_ns=4000, total_ns=4700,
         phase_ns={phase: 100 * phase.number for phase in PHASES if phase is not Phase.INIT}, other_ns=21, pause_ns=22,
         device_bytes=23, ram_bytes=24, ram_pages=25, marks_ns={mark: 5000 + mark.number for mark in MARKS},
+        notified_ns={trigger: 3001 + at for at, trigger in enumerate(TRIGGERS)},
     )  # fmt: skip
     assert checkpoint.completed
 

@@ -44,7 +44,7 @@ def read(cookie: int, field: str) -> int:
 
 
 def test_macros_are_all_read() -> None:
-    assert sorted(FIELDS) == ["CLOSES", "EFFECTS", "MARK", "OPENS", "ROLE", "TARGET"]
+    assert sorted(FIELDS) == ["CLOSES", "EFFECTS", "MARK", "OPENS", "ROLE", "TARGET", "TRIGGER"]
 
 
 @pytest.mark.parametrize("target", [0, 1, 0xFFFF])
