@@ -81,7 +81,7 @@ def main() -> None:
 def record(folder: str) -> tuple[str, str]:
     """Both sides of the lab's pair, each by a tracer of its own."""
     paths = {role: f"{folder}/{role}.jsonl" for role in ("PRIMARY", "SECONDARY")}
-    command = [sys.executable, "-m", "colotrace", "attach", "--checkpoints", "100", "--json"]
+    command = [sys.executable, "-m", "colotrace", "attach", "--checkpoints", "120", "--json"]
     tracers = [
         subprocess.Popen(
             [*command, "--pid", os.environ[f"COLO_{role}_PID"], "--output", path], stdout=subprocess.DEVNULL

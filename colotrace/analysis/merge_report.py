@@ -6,39 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from colotrace.analysis.merge import Merged, parts_of
-from colotrace.analysis.merge_clock import Numbers, Piece
+from colotrace.analysis.merge_clock import Piece
 from colotrace.analysis.merge_split import Split
+from colotrace.analysis.statistics import distribution
 
 PPM = 1e-6
-
-
-@dataclass(frozen=True)
-class Figures:
-    """One part of a wait over all its checkpoints, in nanoseconds; percentiles by nearest rank."""
-
-    sum_ns: int
-    n: int
-    p50_ns: int
-    p99_ns: int
-    max_ns: int
-
-    @property
-    def mean_ns(self) -> float:
-        """The mean; means of parts add up to the mean of the whole."""
-        return self.sum_ns / self.n
-
-    def as_json(self) -> dict[str, object]:
-        """An object of JSON types."""
-        return {
-            "sum_ns": self.sum_ns,
-            "mean_ns": round(self.mean_ns),
-            "p50_ns": self.p50_ns,
-            "p99_ns": self.p99_ns,
-            "max_ns": self.max_ns,
-        }
 
 
 @dataclass(frozen=True)
@@ -67,13 +40,6 @@ class ClockFigures:
             "drift_ppm": self.drift / PPM,
             "drift_error_ppm": self.drift_error / PPM,
         }
-
-
-def figures(values: Numbers) -> Figures:
-    """Describes values, of which there is at least one."""
-    ordered = np.sort(values)
-    p50, p99 = (int(ordered[-(-len(ordered) * part // 100) - 1]) for part in (50, 99))
-    return Figures(sum(values.tolist()), len(values), p50, p99, int(ordered[-1]))
 
 
 def clock_figures(merged: Merged) -> list[ClockFigures]:
@@ -112,10 +78,10 @@ def _clock(merged: Merged, piece: Piece) -> ClockFigures:
 def _wait(split: Split) -> Mapping[str, object]:
     return {
         "checkpoints": len(split.sequence),
-        "total": figures(split.total_ns).as_json(),
-        "parts": {name.replace(" ", "_"): figures(split.parts_ns[name]).as_json() for name in parts_of(split)},
+        "total": distribution(split.total_ns).as_json("ns"),
+        "parts": {name.replace(" ", "_"): distribution(split.parts_ns[name]).as_json("ns") for name in parts_of(split)},
         "greatest_error_ns": int(split.error_ns.max()),
-        "secondary_own": figures(split.own_ns).as_json(),
+        "secondary_own": distribution(split.own_ns).as_json("ns"),
     }
 
 

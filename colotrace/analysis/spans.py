@@ -1,5 +1,8 @@
-"""When each phase of a checkpoint began and ended: from its time marks, its phases' lengths, and what borders on
-what."""
+"""When each phase of a checkpoint began and ended: from its time marks, its phases' lengths, and what borders on what.
+
+A record has how long each phase took and when each message passed, but not when each phase began. The boundaries
+(colotrace.phases) tell the rest: a phase ends where the next begins, or at a mark, or at the transaction's end.
+"""
 
 from __future__ import annotations
 
@@ -9,32 +12,43 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from colotrace.phases import BOUNDARIES, Phase, Role
+from colotrace.phases import BOUNDARIES, Effect, Phase, Role
 
 Numbers = NDArray[np.int64]
 Value = TypeVar("Value", int, Numbers)
 
 
+def boundary_times(
+    role: Role, lengths: Mapping[Phase, Value], marks: Mapping[str, Value], end: Value | None = None
+) -> dict[str, Value]:
+    """When each boundary was passed, by name, as far as it can be told: in nanoseconds, on the clock of the marks (by
+    Mark's value) and of the transaction's `end`. Of one checkpoint, or arrays of many."""
+    known: dict[str, Value] = {}
+    for name, boundary in BOUNDARIES[role].items():
+        if end is not None and boundary.effects & Effect.TRANSACTION_END:
+            known[name] = end
+        elif boundary.mark and boundary.mark.value in marks:
+            known[name] = marks[boundary.mark.value]
+    ends = {phase: phase_borders(role, phase) for phase in lengths}
+    for _ in lengths:  # each round carries a known time over one more phase
+        for phase, (opens, closes) in ends.items():
+            if opens in known:
+                known.setdefault(closes, known[opens] + lengths[phase])
+            elif closes in known:
+                known[opens] = known[closes] - lengths[phase]
+    return known
+
+
 def phase_spans(
-    role: Role, phases: Mapping[Phase, Value], marks: Mapping[str, Value]
+    role: Role, lengths: Mapping[Phase, Value], marks: Mapping[str, Value]
 ) -> dict[Phase, tuple[Value, Value]]:
-    """Begin and end of each phase whose place can be known. `phases` are lengths, `marks` times by
-    colotrace.phases.Mark's value: of one checkpoint, or arrays of many. In nanoseconds, on the marks' clock; in the
-    order of the phases."""
+    """Begin and end of each phase whose place can be told, in the order of the phases; see boundary_times()."""
+    known = boundary_times(role, lengths, marks)
+    opens = {phase: phase_borders(role, phase)[0] for phase in Phase if phase in lengths}
+    return {p: (known[name], known[name] + lengths[p]) for p, name in opens.items() if name in known}
+
+
+def phase_borders(role: Role, phase: Phase) -> tuple[str, str]:
+    """The names of the boundaries at which a phase opens and closes."""
     boundaries = BOUNDARIES[role].values()
-    known = {b.name: marks[b.mark.value] for b in boundaries if b.mark and b.mark.value in marks}
-    ends: dict[Phase, list[str]] = {}
-    for boundary in boundaries:
-        if boundary.opens and boundary.opens in phases:
-            ends.setdefault(boundary.opens, []).insert(0, boundary.name)
-        if boundary.closes and boundary.closes in phases:
-            ends.setdefault(boundary.closes, []).append(boundary.name)
-    pairs = {phase: names for phase, names in ends.items() if len(names) == 2}
-    for _ in pairs:  # a phase's end may be the next one's begin: as many rounds as there are phases reach all
-        for phase, (opens, closes) in pairs.items():
-            if opens in known and closes not in known:
-                known[closes] = known[opens] + phases[phase]
-            elif closes in known and opens not in known:
-                known[opens] = known[closes] - phases[phase]
-    spans = {p: (known[o], known[o] + phases[p]) for p, (o, _) in pairs.items() if o in known}
-    return {phase: spans[phase] for phase in Phase if phase in spans}
+    return next(b.name for b in boundaries if b.opens is phase), next(b.name for b in boundaries if b.closes is phase)

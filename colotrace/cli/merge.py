@@ -105,20 +105,20 @@ def _clock(clock: ClockFigures) -> str:
 
 def _show_split(split: Split) -> None:
     from colotrace.analysis.merge import parts_of
-    from colotrace.analysis.merge_report import figures
+    from colotrace.analysis.statistics import distribution
     from colotrace.units import time_text
 
-    total = figures(split.total_ns)
+    total = distribution(split.total_ns)
     error = time_text(int(split.error_ns.max()))
     click.echo(f"\nthe primary's {split.phase.value}, {total.n:,} checkpoints; borders ± {error}")
     click.echo(f"  {'':<18}{'mean':>10}{'p50':>10}{'p99':>10}{'share':>9}")
-    rows = [(name, figures(split.parts_ns[name])) for name in parts_of(split)]
+    rows = [(name, distribution(split.parts_ns[name])) for name in parts_of(split)]
     for name, row in [*rows, ("total", total)]:
-        share = f"{100 * row.sum_ns / total.sum_ns:.1f} %" if total.sum_ns else ""
-        times = "".join(f"{time_text(ns):>10}" for ns in (row.mean_ns, row.p50_ns, row.p99_ns))
+        share = f"{100 * row.total / total.total:.1f} %" if total.total else ""
+        times = "".join(f"{time_text(ns):>10}" for ns in (row.mean, row.p50, row.p99))
         click.echo(f"  {name:<18}{times}{share:>9}")
-    own = figures(split.own_ns)
-    click.echo(f"  the secondary's own {split.phase.value}: mean {time_text(own.mean_ns)}, p50 {time_text(own.p50_ns)}")
+    own = distribution(split.own_ns)
+    click.echo(f"  the secondary's own {split.phase.value}: mean {time_text(own.mean)}, p50 {time_text(own.p50)}")
 
 
 def _write(merged: Merged, output: str) -> None:
