@@ -96,6 +96,16 @@ class Mark(enum.Enum):
 MARKS = tuple(Mark)
 MESSAGES = MARKS[:7]
 """COLOMessage in QEMU's own order: READY is 0 on the wire, LOADED is 6. A binary's own table takes precedence."""
+SENDERS = {
+    Mark.CHECKPOINT_READY: Role.SECONDARY,
+    Mark.CHECKPOINT_REQUEST: Role.PRIMARY,
+    Mark.CHECKPOINT_REPLY: Role.SECONDARY,
+    Mark.VMSTATE_SEND: Role.PRIMARY,
+    Mark.VMSTATE_SIZE: Role.PRIMARY,
+    Mark.VMSTATE_RECEIVED: Role.SECONDARY,
+    Mark.VMSTATE_LOADED: Role.SECONDARY,
+}
+"""Who sends each message."""
 
 
 class Trigger(enum.Enum):

@@ -24,6 +24,7 @@ _COMMANDS = {
     "info-checkpoint": "colotrace.cli.info_checkpoint",
     "inspect": "colotrace.cli.inspect",
     "list": "colotrace.cli.list",
+    "merge": "colotrace.cli.merge",
     "qmp-bridge": "colotrace.cli.qmp_bridge",
     "report": "colotrace.cli.report",
     "remedy": "colotrace.cli.remedy",
@@ -132,6 +133,7 @@ def main() -> None:
       colotrace report run.parquet
       colotrace compare before.parquet after.parquet
       colotrace convert run.parquet run.csv
+      colotrace merge primary.parquet secondary.parquet
       sudo colotrace remedy nodelay --pid 4711
     """
 

@@ -16,6 +16,7 @@ Examples:
   colotrace convert run.parquet run.csv
   colotrace convert run.parquet run.jsonl
   colotrace convert killed.parquet whole.parquet       takes in what a killed tracer left in killed.parquet.journal
+  colotrace convert run.parquet run.pftrace            for ui.perfetto.dev
   colotrace convert *.jsonl recordings/                recordings/host=H/vm=V/TIME-RUN-PID.parquet
 """
 
@@ -23,8 +24,12 @@ Examples:
 @click.command("convert", epilog=_EPILOG)
 @click.argument("sources", nargs=-1, required=True, metavar="RECORDING...", type=click.Path())
 @click.argument("target", metavar="TARGET", type=click.Path())
-def command(sources: tuple[str, ...], target: str) -> None:
+@click.option("--to", "kind", type=click.Choice(["perfetto"]), help="A Perfetto trace, whatever TARGET's name.")
+def command(sources: tuple[str, ...], target: str, kind: str | None) -> None:
     """Writes RECORDING anew as TARGET: .jsonl, .csv or .parquet by its name; nothing is lost on the way.
+
+    .pftrace or .perfetto-trace: a Perfetto trace, for ui.perfetto.dev and trace_processor. It has the checkpoints and
+    failovers. `colotrace merge` puts both sides of a pair into one.
 
     Where TARGET is a directory (it is there, or ends with /), each VM of each recording gets a Parquet file in it,
     partitioned by host and VM as DuckDB, Spark and Trino read it.
@@ -32,21 +37,27 @@ def command(sources: tuple[str, ...], target: str) -> None:
     import os
 
     from colotrace.errors import InputError
+    from colotrace.export import perfetto
     from colotrace.recording import convert as converting
     from colotrace.recording import open_recording
 
     recording = open_recording(*sources)
-    into_directory = target.endswith("/") or os.path.isdir(target)
+    as_trace = kind == "perfetto" or perfetto.is_trace(target)
+    into_directory = not as_trace and (target.endswith("/") or os.path.isdir(target))
     if not into_directory and len(recording.runs) != 1:
         raise InputError(
             f"{len(recording.runs)} recordings do not fit into one file", "Name a directory: they go to files in it."
         )
     for problem in recording.problems:
         click.echo(f"colotrace: note: {printable(problem)}", err=True)
-    with _progress(sum(run.rows for run in recording.runs)) as told:
+    with progress(sum(run.rows for run in recording.runs)) as told:
         done = 0
         for run in recording.runs:
-            if into_directory:
+            if as_trace:
+                left_out = perfetto.write_trace(target, [perfetto.Side(run.all_lines())], told, [run.path])
+                if left_out:
+                    click.echo(f"colotrace: note: {left_out} checkpoints, seen in part, are not in it", err=True)
+            elif into_directory:
                 for path in converting.partition(run, target, progress=functools.partial(_later, told, done)):
                     click.echo(printable(path))
             else:
@@ -59,7 +70,7 @@ def _later(told: Callable[[int], None], done: int, rows: int) -> None:
 
 
 @contextlib.contextmanager
-def _progress(rows: int) -> Iterator[Callable[[int], None]]:
+def progress(rows: int) -> Iterator[Callable[[int], None]]:
     """How far it has come, on a terminal and for work that is not done at once."""
     if rows < 50_000 or not sys.stderr.isatty():
         yield lambda _rows: None

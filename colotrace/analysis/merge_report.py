@@ -1,0 +1,100 @@
+"""What a merge says, as figures: one analysis for the terminal and for JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from colotrace.analysis.merge import Merged, parts_of
+from colotrace.analysis.merge_clock import Piece
+from colotrace.analysis.merge_split import Split
+from colotrace.analysis.statistics import distribution
+
+PPM = 1e-6
+
+
+@dataclass(frozen=True)
+class ClockFigures:
+    """One line between the clocks, for the primary's checkpoints first..last: the offset (secondary - primary) in the
+    middle of it, its error there and the greatest within, and the drift in parts of one."""
+
+    first: int
+    last: int
+    at_ns: int
+    offset_ns: int
+    error_ns: int
+    greatest_error_ns: int
+    drift: float
+    drift_error: float
+
+    def as_json(self) -> dict[str, object]:
+        """An object of JSON types."""
+        return {
+            "first_sequence": self.first,
+            "last_sequence": self.last,
+            "at_ns": self.at_ns,
+            "offset_ns": self.offset_ns,
+            "offset_error_ns": self.error_ns,
+            "greatest_offset_error_ns": self.greatest_error_ns,
+            "drift_ppm": self.drift / PPM,
+            "drift_error_ppm": self.drift_error / PPM,
+        }
+
+
+def clock_figures(merged: Merged) -> list[ClockFigures]:
+    """The clocks' lines."""
+    return [_clock(merged, piece) for piece in merged.match.pieces]
+
+
+def as_json(merged: Merged) -> dict[str, Any]:
+    """An object of JSON types."""
+    return {
+        "type": "merge",
+        "primary": _side(merged.primary),
+        "secondary": _side(merged.secondary),
+        "matched": len(merged.match.sequence),
+        "first_sequence": int(merged.match.sequence[0]),
+        "last_sequence": int(merged.match.sequence[-1]),
+        "sequence_shift": merged.match.shift,
+        "bounds": merged.match.bounds,
+        "clocks": [clock.as_json() for clock in clock_figures(merged)],
+        "waits": {phase.value: _wait(split) for phase, split in merged.splits.items()},
+        "missing": dict(merged.missing),
+        "notes": list(merged.notes),
+    }
+
+
+def _clock(merged: Merged, piece: Piece) -> ClockFigures:
+    here = merged.begin_ns[piece.first : piece.last + 1]
+    middle = here[len(here) // 2 :][:1]
+    numbers = merged.match.sequence
+    return ClockFigures(
+        int(numbers[piece.first]), int(numbers[piece.last]), int(middle[0]), int(piece.offset(middle)[0]),
+        int(piece.error(middle)[0]), int(piece.error(here).max()), piece.drift, piece.drift_error,
+    )  # fmt: skip
+
+
+def _wait(split: Split) -> Mapping[str, object]:
+    return {
+        "checkpoints": len(split.sequence),
+        "total": distribution(split.total_ns).as_json("ns"),
+        "parts": {name.replace(" ", "_"): distribution(split.parts_ns[name]).as_json("ns") for name in parts_of(split)},
+        "greatest_error_ns": int(split.error_ns.max()),
+        "secondary_own": distribution(split.own_ns).as_json("ns"),
+    }
+
+
+def _side(series: Any) -> dict[str, object]:
+    counts = series.counts
+    return {
+        "path": series.runs[0].path,
+        "host": series.host,
+        "vm": series.vm,
+        "pid": series.header.pid,
+        "qemu_version": series.qemu_version,
+        "completed": counts.completed,
+        "incomplete": counts.incomplete,
+        "aborted": counts.aborted,
+        "lost": counts.lost,
+    }
