@@ -15,7 +15,7 @@ from elfedit import exported, without_names, without_section_headers
 from witness import hold_against_qmp
 
 from colotrace.errors import PlanError
-from colotrace.phases import Role
+from colotrace.phases import Role, Trigger
 from colotrace.resolve.plan import ProbePlan, Quality
 from colotrace.resolve.resolver import resolve
 
@@ -43,8 +43,9 @@ def nameless(tmp_path_factory: pytest.TempPathFactory) -> ProbePlan:
 
 def test_the_plan_is_the_same(named: ProbePlan, nameless: ProbePlan) -> None:
     assert {(p.role, p.boundary, p.address, p.data) for p in nameless.probes} == {
-        (p.role, p.boundary, p.address, p.data) for p in named.probes
+        (p.role, p.boundary, p.address, p.data) for p in named.probes if p.boundary.trigger is None
     }
+    assert nameless.triggers.evidence == {} and set(nameless.triggers.reasons) == set(Trigger)
     for role in Role:
         assert nameless.roles[role].phases == named.roles[role].phases
         assert set(nameless.roles[role].phases.values()) == {Quality.EXACT}
@@ -69,7 +70,8 @@ def test_without_section_headers(tmp_path: Path, named: ProbePlan) -> None:
 
 def test_without_either(tmp_path: Path, named: ProbePlan) -> None:
     plan = plan_of(tmp_path, without_section_headers(NAMELESS))
-    assert {(p.boundary, p.address) for p in plan.probes} == {(p.boundary, p.address) for p in named.probes}
+    places = {(p.boundary, p.address) for p in named.probes if p.boundary.trigger is None}
+    assert {(p.boundary, p.address) for p in plan.probes} == places
     assert plan.unresolved == ()
 
 
