@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -18,8 +19,11 @@ CAP_SYS_PTRACE = 1 << 19
 
 
 def threads(pid: int) -> list[dict[str, str]]:
-    """The status of each thread of a process."""
-    texts = [(thread / "status").read_text() for thread in Path(f"/proc/{pid}/task").iterdir()]
+    """The status of each thread of a process; one that ends just now has none."""
+    texts = []
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            texts.append((thread / "status").read_text())
     return [dict(line.split(":\t", 1) for line in text.splitlines() if ":\t" in line) for text in texts]
 
 
