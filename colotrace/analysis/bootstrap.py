@@ -70,9 +70,14 @@ class Interval:
 
 
 def estimate(
-    values: Integers | Floats, quantile: float | None = None, *, resamples: int = RESAMPLES, seed: int = 1
-) -> Estimate:
-    """The mean of a series in the order of time, or a quantile of it, with resamples; the same seed, the same draws."""
+    values: Integers | Floats, quantile: float | None = None, *, resamples: int = RESAMPLES, seed: int = 1,
+    capped: bool = False,
+) -> Estimate:  # fmt: skip
+    """The mean of a series in the order of time, or a quantile of it, with resamples; the same seed, the same draws.
+
+    Where the values hang together over more than a FEWEST_BLOCKS-th of the series there are no draws; with `capped`
+    there are, from blocks of that length: fit to tell of large effects only.
+    """
     n = len(values)
     if n == 0:
         return Estimate(0, None, reason="no checkpoints")
@@ -80,13 +85,13 @@ def estimate(
     if n < FEWEST_VALUES:
         return Estimate(n, value, reason=f"{n} checkpoints are too few: an interval takes {FEWEST_VALUES}")
     if quantile is None:
-        deviations, block = _deviations(values, value, resamples, seed)
+        deviations, block = _deviations(values, value, resamples, seed, capped)
     else:
         beyond = int(min(n * quantile, n * (1 - quantile)))
         if beyond < FEWEST_BEYOND:
             return Estimate(n, value, reason=f"{n} checkpoints are too few for the {quantile:.1%} quantile")
         below = (values <= value).astype(np.float64)
-        deviations, block = _deviations(below, float(below.mean()), resamples, seed)
+        deviations, block = _deviations(below, float(below.mean()), resamples, seed, capped)
     if deviations is None:
         return Estimate(
             n, value, None, block, f"the times hang together over {block} of {n} checkpoints: too few independent ones"
@@ -161,7 +166,7 @@ def block_length(values: Floats) -> float:
 
 
 def _deviations(
-    values: Integers | Floats, mean: float, resamples: int, seed: int
+    values: Integers | Floats, mean: float, resamples: int, seed: int, capped: bool
 ) -> tuple[Floats | None, int]:
     """Resampled means less `mean`, and the block length in values; None if there are too few blocks."""
     size = -(-len(values) // MOST_BATCHES)  # values a batch
@@ -169,6 +174,8 @@ def _deviations(
     batches = values[: n * size].reshape(n, size).mean(axis=1) if size > 1 else values.astype(np.float64)
     batches = batches - mean
     block = math.ceil(max(_LONGER * block_length(batches), n ** (1 / 3) if size == 1 else 1.0))
+    if capped:
+        block = min(block, n // FEWEST_BLOCKS)
     if n < FEWEST_BLOCKS * block:
         return None, block * size
     sums = np.concatenate(([0.0], np.cumsum(np.concatenate((batches - batches.mean(), batches[:block])))))

@@ -49,6 +49,7 @@ def ratio_interval(before: Sequence[int], after: Sequence[int]) -> tuple[float |
 
     from colotrace.analysis import bootstrap
 
-    first = bootstrap.estimate(np.asarray(before, np.int64), seed=1)
-    found = bootstrap.ratio_interval(first, bootstrap.estimate(np.asarray(after, np.int64), seed=2))
+    first = bootstrap.estimate(np.asarray(before, np.int64), seed=1, capped=True)
+    second = bootstrap.estimate(np.asarray(after, np.int64), seed=2, capped=True)
+    found = bootstrap.ratio_interval(first, second)
     return found.low, found.high
