@@ -10,7 +10,7 @@ from colotrace.analysis.compare import Comparison, Verdict, compare_series
 from colotrace.recording import Series, open_recording
 
 LESS_MIB, MORE_MIB = 8, 32
-CHECKPOINTS, DELAY_MS = 150, 60
+CHECKPOINTS, DELAY_MS = 120, 60
 SIDES = {"a": LESS_MIB, "same": LESS_MIB, "more": MORE_MIB}
 """Run one after the other, pair by pair, so that what drifts on the machine meets all of them."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import time
 from contextlib import AbstractContextManager
 
 from colotrace.arming import prepare
@@ -113,6 +114,9 @@ def gdb_first(bench: Bench) -> str:
     return f"refused; {bench.said('gdb').count('colotrace-hit')} hits of its breakpoint; armed once it had gone"
 
 
+_HITS_WITHIN_S = 5.0
+
+
 def gdb_later(bench: Bench) -> str:
     """A debugger comes while the probes are armed, and sets a breakpoint on one of our places."""
     vm = bench.pair.primary
@@ -121,7 +125,10 @@ def gdb_later(bench: Bench) -> str:
     with bench.tracer(vm) as tracer, _gdb(bench, place) as other:
         tracer.wait_for("note", event="traced")
         tracer.wait()
-        bench.wait_for("its breakpoint's first hits", lambda: bench.said("gdb").count("colotrace-hit") > 2 or None)
+        bench.wait_for("its breakpoint", lambda: "Breakpoint 1 at" in bench.said("gdb") or None)
+        until = time.monotonic() + _HITS_WITHIN_S
+        while time.monotonic() < until and bench.said("gdb").count("colotrace-hit") <= 2:
+            time.sleep(0.05)  # a VM under gdb may make no checkpoint at all, tracer or none: no verdict hangs on it
         _leave(bench, other)
     return f"the probes made way; {bench.said('gdb').count('colotrace-hit')} hits of its breakpoint"
 
