@@ -23,11 +23,11 @@ from colotrace.analysis.trend import (
     p99_and_max,
     step_of,
 )
+from colotrace.recording.schema import BEGIN_WALL
 
 if TYPE_CHECKING:
     from colotrace.recording import Series
 
-BEGIN_WALL = "begin_wall_ns"
 NO_BEGIN = "no completed checkpoint has begin_ns"
 
 

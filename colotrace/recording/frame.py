@@ -11,6 +11,7 @@ import pyarrow as pa
 from colotrace.recording.recording import open_recording
 from colotrace.recording.run import Run
 from colotrace.recording.schema import NAMES
+from colotrace.recording.table import SCHEMA
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,8 +49,6 @@ def load(*paths: str | os.PathLike[str], columns: Sequence[str] | None = None) -
 def _table(run: Run, wanted: Sequence[str], stored: Sequence[str]) -> pa.Table:
     batches = list(run.batches(*dict.fromkeys(["pid", *stored])))
     if not batches:
-        from colotrace.recording.table import SCHEMA
-
         types = {name: _WORDS if name in WHO else SCHEMA.field(name).type for name in wanted}
         return pa.table({name: pa.array([], kind) for name, kind in types.items()})
     table = pa.Table.from_batches(batches)

@@ -8,10 +8,10 @@ from typing import Any
 
 from colotrace.errors import InputError
 from colotrace.recording.csvfile import read_csv
-from colotrace.recording.header import Header, parse_header, unknown_header
+from colotrace.recording.header import Header, check_version, parse_header, unknown_header
 from colotrace.recording.jsonl import Problems, read_jsonl
 from colotrace.recording.parquet import read_parquet
-from colotrace.recording.schema import Row, from_row, to_row
+from colotrace.recording.schema import NAMES, Row, from_row, to_row
 from colotrace.recording.table import ParquetPart, RowStore, TablePart, to_rows
 from colotrace.recording.writing import format_of
 
@@ -90,8 +90,6 @@ class Run:
             other = next(others, None)
 
     def _whole_batches(self) -> Iterator[Any]:
-        from colotrace.recording.schema import NAMES
-
         for batch in self.batches(*NAMES):
             for start in range(0, batch.num_rows, 4096):
                 yield batch.slice(start, 4096)
@@ -109,7 +107,7 @@ def open_run(path: str) -> Run:
         store, others = RowStore(), []
         for line in read(path, problems):
             if line["type"] == "attached":
-                parse_header({**line, "pid": line.get("pid", 0)})  # a newer schema is told at once
+                check_version(line)  # a newer schema is told at once
             if line["type"] == "checkpoint":
                 try:
                     store.add(to_row(line))

@@ -73,6 +73,8 @@ COLUMNS: tuple[Column, ...] = (
     *_LAST,
 )
 """All columns, in the order of every file. New ones go before `missing`, and are null in older files."""
+BEGIN_WALL = "begin_wall_ns"
+"""A column that no file has: begin_ns as time of day, nanoseconds since 1970 (UTC); null where unknown."""
 NAMES = tuple(column.name for column in COLUMNS)
 _INTEGERS = frozenset(column.name for column in COLUMNS if column.kind == INTEGER)
 _REQUIRED = tuple(column for column in COLUMNS if column.required)

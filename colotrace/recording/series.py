@@ -14,13 +14,12 @@ from colotrace.checkpoint import Outcome
 from colotrace.phases import Role
 from colotrace.recording.header import Header
 from colotrace.recording.run import Run
+from colotrace.recording.schema import BEGIN_WALL
 
 Numbers = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
 KERNEL_TOTALS, GAPS = "kernel totals", "sequence gaps"
-BEGIN_WALL = "begin_wall_ns"
-"""A column that no file has: begin_ns as time of day, nanoseconds since 1970 (UTC); null where unknown."""
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ import numpy as np
 
 from colotrace.analysis.statistics import Integers
 from colotrace.analysis.summary import SeriesReport
-from colotrace.analysis.timeline import BEGIN_WALL
 from colotrace.analysis.trend import Bin, edges_of
+from colotrace.recording.schema import BEGIN_WALL
 
 if TYPE_CHECKING:
     from colotrace.recording import Series
