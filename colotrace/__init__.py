@@ -6,7 +6,9 @@ colotrace.checkpoint, the words in colotrace.phases, errors in colotrace.errors.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from colotrace.lazily import importer
 
 __version__ = "0.1.0"
 __all__ = ["Checkpoint", "Failover", "Outcome", "Phase", "Role", "Session", "attach", "load"]
@@ -28,11 +30,4 @@ if TYPE_CHECKING:
     from colotrace.recording.frame import load
     from colotrace.session import Session, attach
 
-
-def __getattr__(name: str) -> Any:
-    """Imports what is asked for, and only then: `import colotrace` stays cheap."""
-    import importlib
-
-    if name not in _HOMES:
-        raise AttributeError(f"module colotrace has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+__getattr__ = importer(__name__, _HOMES)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from colotrace.lazily import importer
 
 __all__ = ["Header", "Recording", "Run", "Series", "open_recording"]
 
@@ -20,11 +22,4 @@ if TYPE_CHECKING:
     from colotrace.recording.run import Run
     from colotrace.recording.series import Series
 
-
-def __getattr__(name: str) -> Any:
-    """Imports what is asked for, and only then: writing JSON lines needs none of what reading needs."""
-    import importlib
-
-    if name not in _HOMES:
-        raise AttributeError(f"module colotrace.recording has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+__getattr__ = importer(__name__, _HOMES)
