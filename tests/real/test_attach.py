@@ -38,7 +38,9 @@ def check_run(lines: list[dict[str, Any]], pid: int, role: Role) -> None:
         assert done[0]["dev_ns"] is None and done[0]["missing"]["dev_ns"] == "not a phase of this role"
         assert done[0]["ram_bytes"] is None and done[0]["missing"]["ram_bytes"]
     else:
-        assert all(record["missing"] == {} for record in done)
+        # QEMU resets its event late in a checkpoint: attached just after that, the next one's trigger is not known.
+        assert done[0]["missing"].keys() <= {"trigger"}
+        assert all(record["missing"] == {} for record in done[1:])
     (summary,) = [line for line in of_type(lines, "summary") if line["pid"] == pid]
     check_summary(summary, done, role)
 

@@ -112,7 +112,10 @@ def test_the_lab_counts_for_its_command() -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     *lines, counts = json_lines(done.stdout)
-    told = Counter(line["trigger"] for line in of_type(lines, "checkpoint") if line["outcome"] == "completed")
+    first, *rest = (line for line in of_type(lines, "checkpoint") if line["outcome"] == "completed")
+    # Attached after QEMU had reset its event, late in the checkpoint before: the first one's trigger is not known.
+    assert first["trigger"] in {"compare", "timer"} or "attached later" in first["missing"]["trigger"]
+    told = Counter(line["trigger"] for line in rest)
     assert counts["matched"] > 10 and counts["mismatched"] >= 2
     assert 2 <= told["compare"] <= counts["mismatched"] and told["timer"] > 2 and set(told) == {"compare", "timer"}
     assert " matched, " in done.stderr
