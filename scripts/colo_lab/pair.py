@@ -216,10 +216,11 @@ class ColoPair:
             address = f"unix:{self.run / self.secondary.name}.migration"
             self.secondary.execute("migrate-incoming", uri=address)
             return address
-        self.secondary.execute("migrate-incoming", uri="tcp:127.0.0.1:0")
+        host = "[::1]" if self.settings.transport == "tcp6" else "127.0.0.1"
+        self.secondary.execute("migrate-incoming", uri=f"tcp:{host}:0")
         for listening in self.secondary.execute("query-migrate").get("socket-address", []):
             if listening.get("type") == "inet":
-                return f"tcp:127.0.0.1:{listening['port']}"
+                return f"tcp:{host}:{listening['port']}"
         raise VmError(f"the secondary does not tell its migration port{self.secondary.quote()}")
 
     def _in_colo(self, resumes: int) -> bool:

@@ -12,7 +12,7 @@ from .errors import MachineError, SettingsError
 from .firmware import RANGE_BEGIN_MIB
 
 DEFAULT_QEMU = "/usr/bin/qemu-system-x86_64"
-TRANSPORTS = ("unix", "tcp")
+TRANSPORTS = ("unix", "tcp", "tcp6")
 RANGE_END_MIB = 3072  # a PC of more memory has the rest above 4 GiB, where 32-bit code does not reach
 KVM_DEVICE = Path("/dev/kvm")
 
