@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from colotrace import privileges
 from colotrace.checkpoint import Note
 from colotrace.session import Session
@@ -12,10 +14,15 @@ _WHY = {
 }
 
 
-def give_up(session: Session | None, socket: str | None = None) -> Note:
-    """Gives up all privileges of this thread but those still needed (privileges.trials_of); a note of what is left."""
+def give_up(
+    session: Session | None, socket: str | None = None, more: Mapping[str, privileges.Trial] | None = None
+) -> Note:
+    """Gives up all privileges of this thread but those still needed; a note of what is left.
+
+    That is for privileges.trials_of(), or, where `more` has a trial for the same capability, for that one.
+    """
     try:
-        kept = sorted(privileges.give_up(privileges.trials_of(session, socket)))
+        kept = sorted(privileges.give_up({**privileges.trials_of(session, socket), **(more or {})}))
     except OSError as error:
         return Note("privileges", f"privileges could not be given up: {error}", details={"kept": None})
     what = ", ".join(f"{name} {_WHY[name]}" for name in kept)

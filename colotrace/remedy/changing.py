@@ -7,14 +7,19 @@ from dataclasses import dataclass, field
 
 from colotrace.errors import ColotraceError, TargetError
 from colotrace.remedy.kept import open_kept
-from colotrace.remedy.setting import Setting, from_json
+from colotrace.remedy.setting import GoneError, Setting, from_json, is_same
 from colotrace.target.process import Process
+
+
+class UnsureError(TargetError):
+    """Whether the setting was changed is not known; what it was before is kept."""
 
 
 @dataclass(frozen=True)
 class Change:
     """One setting and what it was and is now. `kept` is what --revert brings back; None if nothing is kept.
 
+    `applied`, of one that is reverted, is what --apply had set: if `before` is neither, somebody else has changed it.
     `when_ns` is CLOCK_MONOTONIC, as records have it.
     """
 
@@ -22,6 +27,7 @@ class Change:
     before: int
     after: int
     kept: int | None
+    applied: int | None = None
     when_ns: int = field(default_factory=time.monotonic_ns)
 
     def as_json(self) -> dict[str, object]:
@@ -31,6 +37,7 @@ class Change:
             "before": self.before,
             "after": self.after,
             "kept": self.kept,
+            "applied": self.applied,
             "when_ns": self.when_ns,
         }
 
@@ -41,26 +48,33 @@ def apply(remedy: str, setting: Setting, value: int) -> Change:
     with open_kept(remedy, process) as kept:
         before = setting.read()
         record = kept.read()
-        if record and record["setting"] != setting.as_json():
-            record = None  # an earlier connection's, or through another socket; that one is gone
-        if record is None:
-            if before == value:
-                return Change(setting, before, before, None)
-            kept.write(setting.as_json(), before)
+        if record and not is_same(record["setting"], setting):
+            record = None  # an earlier connection's; that one is gone
+        if before == value:
+            return Change(setting, before, before, record["value"] if record else None)
+        kept.write(setting.as_json(), record["value"] if record else before, value)
         try:
             setting.write(value)
             after = setting.read()
-        except ColotraceError:
-            if record is None:
-                kept.forget()
-            raise
+        except ColotraceError as error:
+            if _reads(setting, before):
+                if record:
+                    kept.write(record["setting"], record["value"], record.get("applied"))
+                else:
+                    kept.forget()
+                raise
+            message = f"{error.message}; whether {setting} has been changed is not known"
+            raise UnsureError(message, "--revert brings back what was there before.") from error
         if after != value:
-            raise TargetError(f"{setting} was set to {value} and reads {after}", "--revert brings the old value back.")
+            raise UnsureError(f"{setting} was set to {value} and reads {after}", "--revert brings the old value back.")
         return Change(setting, before, after, record["value"] if record else before)
 
 
-def revert(remedy: str, pid: int) -> Change:
-    """Brings back exactly what was kept. Raises TargetError if nothing is, or what was changed is gone."""
+def revert(remedy: str, pid: int, qmp: str | None = None) -> Change:
+    """Brings back exactly what was kept, over the QMP socket that was used then, or over `qmp`.
+
+    Raises TargetError if nothing is kept, GoneError if what was changed is gone.
+    """
     process = Process(pid)
     with open_kept(remedy, process) as kept:
         record = kept.read()
@@ -69,11 +83,22 @@ def revert(remedy: str, pid: int) -> Change:
                 f"nothing is kept of {remedy} for process {pid}, so there is nothing to revert",
                 "It is kept by --apply, for the user who ran it and for this run of the process.",
             )
-        setting = from_json(record["setting"])
+        try:
+            setting = from_json(record["setting"] | ({"qmp": qmp} if qmp else {}))
+        except GoneError:
+            kept.forget()
+            raise
         before = setting.read()
         setting.write(record["value"])
         after = setting.read()
         if after != record["value"]:
             raise TargetError(f"{setting} was set to {record['value']} and reads {after}")
         kept.forget()
-        return Change(setting, before, after, None)
+        return Change(setting, before, after, None, record.get("applied"))
+
+
+def _reads(setting: Setting, value: int) -> bool:
+    try:
+        return setting.read() == value
+    except ColotraceError:
+        return False

@@ -19,8 +19,13 @@ class Expectation:
     reason: str
 
 
+NOTHING_MEASURED = Expectation(None, "no checkpoint was measured")
+
+
 def nodelay(sample: Sample, ends: set[Role | None], set_already: bool) -> Expectation:
     """Measured on 7.2: Nagle at the primary's end stalls its recv (the secondary's ram), at the other its load."""
+    if sample.role is None:
+        return NOTHING_MEASURED
     if set_already:
         return Expectation(0, "TCP_NODELAY is set already")
     if sample.role is Role.SECONDARY:
@@ -42,6 +47,8 @@ def nodelay(sample: Sample, ends: set[Role | None], set_already: bool) -> Expect
 
 def bandwidth(sample: Sample, limit: int) -> Expectation:
     """`limit` is max-bandwidth, bytes/s. On 7.2 a checkpoint's RAM is sent without it: 2 GB/s were seen at 16 MiB/s."""
+    if sample.role is None:
+        return NOTHING_MEASURED
     ram_ns, total_bytes = sum(sample.rows["ram"]), sum(sample.ram_bytes)
     if sample.role is not Role.PRIMARY or not total_bytes or not ram_ns:
         return Expectation(None, "bytes are only known where a primary sends RAM; none were seen")
@@ -54,6 +61,8 @@ def bandwidth(sample: Sample, limit: int) -> Expectation:
 
 def delay(sample: Sample, now_ms: int, wanted_ms: int) -> Expectation:
     """A longer period shortens no pause; it makes pauses rarer, and each perhaps longer, as more gets dirty."""
+    if sample.role is None:
+        return NOTHING_MEASURED
     pause, total, wait = sample.mean("pause") or 0, sample.mean("total") or 0, sample.mean("wait") or 0
     share = 100 * pause / (total + wait) if total + wait else 0.0
     then = 100 * pause / max(pause, wanted_ms * 1e6)

@@ -30,7 +30,7 @@ class Kept:
         self._name = f"{remedy}-{process.pid}-{process.identity.start_ticks}-{boot}.json"
 
     def read(self) -> dict[str, Any] | None:
-        """`setting` (as_json() of it) and the `value` that it had; None if nothing is kept."""
+        """`setting` (as_json() of it), the `value` that it had and what was `applied`; None if nothing is kept."""
         data = read_file(self._directory, self._name, _LARGEST_BYTES)
         try:
             record = json.loads(data) if data is not None else None
@@ -38,14 +38,14 @@ class Kept:
             return None
         return record if isinstance(record, dict) and {"setting", "value"} <= record.keys() else None
 
-    def write(self, setting: dict[str, Any], value: int) -> None:
+    def write(self, setting: dict[str, Any], value: int, applied: int | None) -> None:
         """Keeps it. Raises OutputError: then nothing may be changed."""
         try:
             with new_file(self._directory, self._name) as file:
-                os.write(file, json.dumps({"setting": setting, "value": value}).encode())
+                os.write(file, json.dumps({"setting": setting, "value": value, "applied": applied}).encode())
                 os.fsync(file)
         except OSError as error:
-            raise OutputError(f"cannot keep what was there before: {error.strerror}; nothing is changed") from error
+            raise OutputError(f"cannot keep what was there before: {error.strerror or error}") from error
 
     def forget(self) -> None:
         """Removes the file."""
@@ -59,7 +59,7 @@ def open_kept(remedy: str, process: Process) -> Iterator[Kept]:
     with private_directory(state_root(), "remedies") as directory:
         if directory is None:
             raise OutputError(
-                "there is no safe directory to keep what was there before; nothing is changed",
+                "there is no safe directory to keep what was there before",
                 "Set XDG_STATE_HOME, or HOME, to a directory of this user's own.",
             )
         fcntl.flock(directory, fcntl.LOCK_EX)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,6 +12,13 @@ from typing import Any, Protocol
 from colotrace.errors import QmpError, TargetError
 from colotrace.remedy.stream import Stream, look_up
 from colotrace.target.sockets import duplicate
+
+_IDENTITY = ("setting", "pid", "inode", "cookie")
+"""What of as_json() makes two of them one and the same setting; the rest is how it was found."""
+
+
+class GoneError(TargetError):
+    """The connection that was changed is gone, and its options with it."""
 
 
 class Setting(Protocol):
@@ -113,11 +121,34 @@ class MigrationParameter:
 
     def as_json(self) -> dict[str, Any]:
         """What finds it again."""
-        return {"setting": self.name, "pid": self.pid, "qmp": self.socket}
+        return {"setting": self.name, "pid": self.pid, "qmp": os.path.abspath(self.socket)}
+
+
+def must_be_primary(name: str, pid: int, qmp: str) -> None:
+    """Raises TargetError unless QEMU says that it is the primary, whose parameters are the ones that COLO goes by."""
+    from colotrace.qmp.client import query_colo_status
+
+    mode = query_colo_status(qmp, pid).get("mode")
+    if mode == "secondary":
+        raise TargetError(
+            f"process {pid} is the secondary, and {name} is the primary's to set; nothing was changed",
+            "Give the primary's --pid, and its QMP socket.",
+        )
+    if mode != "primary":
+        raise TargetError(
+            f"process {pid} is not in COLO: query-colo-status says {mode}; nothing was changed",
+            "Begin COLO first; the gain is measured on checkpoints.",
+        )
+
+
+def is_same(record: dict[str, Any], setting: Setting) -> bool:
+    """Whether as_json() of a setting describes this one, however it was found then."""
+    described = setting.as_json()
+    return all(record.get(name) == described.get(name) for name in _IDENTITY)
 
 
 def from_json(record: dict[str, Any]) -> Setting:
-    """The setting that as_json() has described. Raises TargetError if its connection is gone."""
+    """The setting that as_json() has described. Raises GoneError if its connection is gone."""
     if record["setting"] != "TCP_NODELAY":
         return MigrationParameter(record["pid"], record["qmp"], record["setting"])
     try:
@@ -129,8 +160,8 @@ def from_json(record: dict[str, Any]) -> Setting:
     return NoDelay(stream)
 
 
-def _gone(record: dict[str, Any]) -> TargetError:
-    return TargetError(
+def _gone(record: dict[str, Any]) -> GoneError:
+    return GoneError(
         f"the connection that was changed is gone: {record['local']} to {record['peer']}, socket {record['inode']} of "
         f"process {record['pid']}",
         "Its options went with it: there is nothing left to revert.",

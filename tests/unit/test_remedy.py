@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import socket
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from colotrace.errors import TargetError
+from colotrace.errors import QmpError, TargetError
 from colotrace.phases import Role
 from colotrace.remedy import changing, expectation
 from colotrace.remedy.gain import ratio_interval
 from colotrace.remedy.measuring import Sample
-from colotrace.remedy.setting import NoDelay
+from colotrace.remedy.setting import MigrationParameter, NoDelay, is_same
 from colotrace.remedy.stream import Stream, check_pair, look_up, parse_receive
 from colotrace.target.sockets import Endpoint, connections, parse_tcp
 
@@ -86,6 +89,51 @@ def test_apply_twice_and_revert(
         rest.close()
 
 
+@dataclass
+class Odd:
+    """A setting that takes a value, and then neither says so nor can be read for a while (a QMP socket in use)."""
+
+    pid: int
+    value: int = 100
+    takes: bool = True
+    silent: bool = False
+
+    def read(self) -> int:
+        if self.silent:
+            raise QmpError("did not answer")
+        return self.value
+
+    def write(self, value: int) -> None:
+        self.silent = self.takes
+        self.value = value if self.takes else self.value
+        raise QmpError("did not answer")
+
+    def as_json(self) -> dict[str, Any]:
+        return {"setting": "odd", "pid": self.pid}
+
+
+def test_what_may_have_been_changed_stays_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    folder = tmp_path / "colotrace" / "remedies"
+    with pytest.raises(QmpError, match=r"did not answer$"):
+        changing.apply("delay", Odd(os.getpid(), takes=False), 300)
+    assert not any(folder.iterdir()), "it reads as before"
+    with pytest.raises(changing.UnsureError, match=r"whether .* is not known") as caught:
+        changing.apply("delay", Odd(os.getpid()), 300)
+    assert "--revert" in str(caught.value.remedy)
+    (kept,) = folder.iterdir()
+    assert json.loads(kept.read_text()) == {
+        "setting": {"setting": "odd", "pid": os.getpid()}, "value": 100, "applied": 300,
+    }  # fmt: skip
+
+
+def test_a_parameter_is_the_same_by_whichever_socket(tmp_path: Path) -> None:
+    one, other = (MigrationParameter(1, str(tmp_path / name), "max-bandwidth") for name in "ab")
+    assert is_same(one.as_json(), other)
+    assert not is_same(one.as_json(), MigrationParameter(1, one.socket, "x-checkpoint-delay"))
+    assert os.path.isabs(MigrationParameter(1, "qmp.sock", "max-bandwidth").as_json()["qmp"])
+
+
 def test_a_unix_socket_is_refused() -> None:
     one, other = socket.socketpair()
     with one, other, pytest.raises(TargetError, match="is a unix socket, not TCP"):
@@ -107,6 +155,12 @@ def test_what_is_expected_is_what_the_ends_that_are_named_can_save() -> None:
     assert expectation.nodelay(stalled, ends, False).saves_ns == 42_000_000
     assert expectation.nodelay(stalled, ends | {Role.SECONDARY}, False).saves_ns == 64_000_000
     assert expectation.nodelay(stalled, ends, True).saves_ns == 0
+    for unknown in (
+        expectation.nodelay(Sample(1), {None}, False),
+        expectation.delay(Sample(1), 100, 200),
+        expectation.bandwidth(Sample(1), 10**9),
+    ):
+        assert unknown == expectation.NOTHING_MEASURED and unknown.saves_ns is None
     assert expectation.nodelay(_sample(recv=[100_000] * 9, load=[900_000] * 9), ends, False).saves_ns == 0
 
 
