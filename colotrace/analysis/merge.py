@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from colotrace.analysis.merge_clock import MOST_DRIFT, Numbers, Piece
-from colotrace.analysis.merge_match import Match, Times, match
+from colotrace.analysis.merge_match import LEAST_MATCHED, Match, Times, match
 from colotrace.analysis.merge_split import ANSWERS, UNEXPLAINED, Split, split_wait
 from colotrace.analysis.spans import phase_spans
 from colotrace.errors import InputError
@@ -47,7 +48,11 @@ class Merged:
 
 def merge(primary: Series, secondary: Series) -> Merged:
     """Puts two series on one timeline. Raises InputError if they are not both sides of one pair at one time."""
-    found = match(times_of(primary), times_of(secondary))
+    ours, theirs = times_of(primary), times_of(secondary)
+    try:
+        found = match(ours, theirs, _one_clock(primary, secondary))
+    except InputError as error:
+        raise InputError(error.message + _spans(primary, ours, secondary, theirs), error.remedy) from error
     begins = primary.columns("sequence", "begin_ns")
     at = np.searchsorted(begins["sequence"], found.sequence)
     merged = Merged(primary, secondary, found, begins["begin_ns"][at], {}, {}, ())
@@ -62,13 +67,42 @@ def merge(primary: Series, secondary: Series) -> Merged:
     return Merged(primary, secondary, found, merged.begin_ns, splits, missing, tuple(_notes(merged)))
 
 
+def _one_clock(primary: Series, secondary: Series) -> bool:
+    return bool(primary.header.boot_id) and primary.header.boot_id == secondary.header.boot_id
+
+
+def _spans(primary: Series, ours: Times, secondary: Series, theirs: Times) -> str:
+    """When each was recorded: by the one clock, if there is one, and by each host's own otherwise."""
+    if min(ours.begin_ns.size, theirs.begin_ns.size) < LEAST_MATCHED:
+        return ""
+    if _one_clock(primary, secondary):
+        apart = int(max(ours.begin_ns[0], theirs.begin_ns[0]) - min(ours.begin_ns[-1], theirs.begin_ns[-1]))
+        if apart > 0:
+            first = Role.PRIMARY if ours.begin_ns[0] < theirs.begin_ns[0] else Role.SECONDARY
+            return f". They do not overlap: the {first.value}'s ends {apart / 1e9:.3f} s before the other begins"
+        return f". On their host's one clock they overlap by {-apart / 1e9:.3f} s"
+    texts = []
+    for series, times in ((primary, ours), (secondary, theirs)):
+        away = series.header.realtime_minus_monotonic_ns
+        if away is not None:
+            begin, end = (_wall_text(times.begin_ns[at] + away) for at in (0, -1))
+            texts.append(f"the {series.role.value}'s from {begin} to {end}")
+    return f". By the hosts' own time of day: {' and '.join(texts)} UTC" if texts else ""
+
+
+def _wall_text(when_ns: int) -> str:
+    return f"{datetime.datetime.fromtimestamp(when_ns // 1_000_000_000, datetime.UTC):%Y-%m-%d %H:%M:%S}"
+
+
 def the_series(recording: Recording, role: Role) -> Series:
     """The one run of the one VM in that role. Raises InputError if there is none or there are several."""
     found = [series for series in recording.series() if series.role is role]
     names = " and ".join(sorted({run.path for run in recording.runs}))
     if not found:
+        others = " and ".join(sorted({f"a {series.role.value}" for series in recording.series() if series.role}))
         raise InputError(
-            f"{names} has no checkpoint of a {role.value}", "First the primary's recording, then the secondary's."
+            f"{names} has no checkpoint of a {role.value}{f', but of {others}' if others else ''}",
+            "First the primary's recording, then the secondary's.",
         )
     if len(found) > 1 or len(found[0].runs) > 1:
         several = ", ".join(f"{s.label} ({len(s.runs)} runs)" for s in found)
@@ -146,7 +180,7 @@ def _by_piece(found: Match, sequence: Numbers, of: Any) -> Numbers:
 def _notes(merged: Merged) -> list[str]:
     found, notes = merged.match, []
     ours, theirs = merged.primary.header, merged.secondary.header
-    if ours.boot_id and ours.boot_id == theirs.boot_id:
+    if _one_clock(merged.primary, merged.secondary):
         notes.append("both recordings are of one boot of one host: there is one clock, and the true offset is 0")
     if ours.vm_uuid and theirs.vm_uuid and ours.vm_uuid != theirs.vm_uuid:
         notes.append("the two VMs have different UUIDs; their checkpoints fit each other all the same")

@@ -189,6 +189,19 @@ def fit(upper: Bounds, lower: Bounds, begin: int, end: int) -> Line | None:
     )
 
 
+def longest_run(upper: Bounds, lower: Bounds, checkpoints: int, least: int) -> int:
+    """Of the checkpoints 0..checkpoints-1, cut into lines as fit_pieces does, how many the longest one holds for; 0 if
+    for fewer than `least`."""
+    half, longest, begin = max(least // 2, 1), 0, 0
+    if not any(fit(upper, lower, at, at + half) for at in range(0, checkpoints - half + 1, half)):
+        return 0  # at least that long, it would have one of these in it
+    while begin < checkpoints:
+        line = _longest(upper, lower, begin, checkpoints)
+        end = line.last + 1 if line else begin + 1
+        longest, begin = max(longest, end - begin), end
+    return longest if longest >= least else 0
+
+
 def _longest(upper: Bounds, lower: Bounds, begin: int, checkpoints: int) -> Line | None:
     """The line that holds longest from there: doubled until it fails, then halved in on."""
     best = fit(upper, lower, begin, begin + 1)

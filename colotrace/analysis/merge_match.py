@@ -7,25 +7,27 @@ within a message's way; the intervals between checkpoints tell which shifts are 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from colotrace.analysis.merge_clock import Bounds, Floats, Numbers, Piece, fit_pieces
+from colotrace.analysis.merge_clock import Bounds, Floats, Numbers, Piece, fit, fit_pieces, longest_run
 from colotrace.errors import InputError
 from colotrace.phases import SENDERS, Mark, Role
 
 LEAST_MATCHED = 5
 LEAST_RUN = 8
 """Checkpoints a line must hold for, on average, if it takes several: a wrong shift's lines hold for two or three."""
-_CANDIDATES = 64
+_CANDIDATES = 128
 _OUTLIER = 4.0
+_BLOCK = 4
 _GLANCE = 64
 _LONGEST = 1 << 21
 """Checkpoints; they take some 450 bytes each."""
-_UNRELATED = "Name the primary's and the secondary's recording of one pair, made at the same time."
+UNRELATED = "Name the primary's and the secondary's recording of one pair, made at the same time."
 
 
 @dataclass(frozen=True)
@@ -63,8 +65,8 @@ class Match:
         return len(self.sequence) / len(self.pieces)
 
 
-def match(primary: Times, secondary: Times) -> Match:
-    """Raises InputError if no shift makes sense of both, or several do."""
+def match(primary: Times, secondary: Times, one_clock: bool = False) -> Match:
+    """Raises InputError if no shift makes sense of both, or several do. With `one_clock` both have the same."""
     for times, role in ((primary, Role.PRIMARY), (secondary, Role.SECONDARY)):
         if times.sequence.size < LEAST_MATCHED:
             raise InputError(
@@ -72,24 +74,57 @@ def match(primary: Times, secondary: Times) -> Match:
                 f"to find the clocks' offset takes {LEAST_MATCHED}",
                 "Record for longer.",
             )
-    found = [m for m in (_attempt(primary, secondary, s) for s in _candidates(primary, secondary)) if m]
+    shifts = _candidates(primary, secondary)
+    found = [m for m in (_attempt(primary, secondary, s) for s in shifts) if m]
+    if one_clock:  # under a wrong shift the clocks would be apart by the time between two checkpoints
+        found = [m for m in found if all(_may_be_zero(piece) for piece in m.pieces)]
     if not found:
         raise InputError(
             f"the recordings have no {LEAST_MATCHED} checkpoints in common: whichever checkpoint of the one is taken "
             "for which of the other, messages arrive before they were sent. They are of different pairs, of different "
             "times, or a clock was set again and again",
-            _UNRELATED,
+            UNRELATED,
         )
     best = max(found, key=lambda m: m.run)
-    rivals = [m for m in found if m is not best and m.run * 2 >= best.run]
-    if rivals:
-        shifts = ", ".join(f"{m.shift:+} ({len(m.sequence)} checkpoints)" for m in (best, *rivals)[:4])
-        raise InputError(
-            f"it cannot be told which checkpoint of the secondary is which of the primary: shifts of {shifts} are all "
-            "free of contradictions, as the checkpoints come too regularly for so short a recording",
-            "Record both for longer, or name recordings that have more of their time in common.",
-        )
+    if not one_clock:
+        _check_no_chance(primary, secondary, best, [m for m in found if m is not best], shifts)
     return best
+
+
+def _may_be_zero(piece: Piece) -> bool:
+    return bool(np.all(np.abs(piece.offset(piece.knots_ns)) <= piece.error(piece.knots_ns)))
+
+
+def _check_no_chance(primary: Times, secondary: Times, best: Match, others: list[Match], shifts: list[int]) -> None:
+    """Raises InputError unless the best shift holds for more than twice as long as any other one does anywhere."""
+    rivals = [m for m in others if m.run * 2 >= best.run]
+    if rivals:
+        told = ", ".join(f"{m.shift:+} ({len(m.sequence)} checkpoints)" for m in (best, *rivals)[:4])
+        why = f"shifts of {told} are all free of contradictions"
+    else:
+        least = math.ceil(best.run / 2)
+        longest = max((_run(primary, secondary, s, least) for s in shifts if s != best.shift), default=0)
+        if not longest:
+            return
+        why = (
+            f"a shift of {best.shift:+} is free of contradictions for the {len(best.sequence)} checkpoints that would "
+            f"be common, but wrong ones are for up to {longest} in a row"
+        )
+    raise InputError(
+        f"it cannot be told which checkpoint of the secondary is which of the primary: {why}, as the checkpoints come "
+        "too regularly for so few in common. Or there are none: the recordings are of different pairs or times",
+        "Record both for longer, or name recordings of one pair that have more of their time in common.",
+    )
+
+
+def _run(primary: Times, secondary: Times, shift: int, least: int) -> int:
+    """How many checkpoints in a row are free of contradictions under a shift, of those at a glance; 0 for fewer than
+    `least`."""
+    begin = max(int(primary.sequence[0]), int(secondary.sequence[0]) - shift)
+    ours = primary.within(begin, begin + 2 * _GLANCE)
+    theirs = secondary.within(begin + shift, begin + shift + 2 * _GLANCE)
+    common = np.intersect1d(ours.sequence, theirs.sequence - shift, assume_unique=True)
+    return longest_run(*bounds(ours, theirs, shift, common), common.size, least)
 
 
 def _attempt(primary: Times, secondary: Times, shift: int) -> Match | None:
@@ -107,8 +142,21 @@ def _attempt(primary: Times, secondary: Times, shift: int) -> Match | None:
 def _fit(primary: Times, secondary: Times, shift: int, common: Numbers) -> Match | None:
     upper, lower = bounds(primary, secondary, shift, common)
     most = max(1, common.size // LEAST_RUN)
+    if common.size <= 2 * _GLANCE and _breaks(upper, lower, common.size, most) >= most:
+        return None
     pieces = fit_pieces(upper, lower, common.size, most)
     return Match(shift, common, pieces, upper.of.size + lower.of.size) if pieces else None
+
+
+def _breaks(upper: Bounds, lower: Bounds, checkpoints: int, most: int) -> int:
+    """How many blocks of a few checkpoints no line fits, up to `most`: each has a border between two lines in it."""
+    found = 0
+    for at in range(0, checkpoints - _BLOCK + 1, _BLOCK):
+        above, below = (side.within(at, at + _BLOCK) for side in (upper, lower))
+        found += bool(above.of.size and below.of.size) and fit(above, below, at, at + _BLOCK) is None
+        if found == most:
+            break
+    return found
 
 
 def bounds(primary: Times, secondary: Times, shift: int, common: Numbers) -> tuple[Bounds, Bounds]:
@@ -132,7 +180,7 @@ def bounds(primary: Times, secondary: Times, shift: int, common: Numbers) -> tup
 
 
 def _candidates(primary: Times, secondary: Times) -> list[int]:
-    """Shifts, those first under which the intervals between checkpoints differ least (their mean square)."""
+    """Shifts, those first under which the intervals between checkpoints differ least (in the mean square)."""
     ours, theirs = _intervals(primary), _intervals(secondary)
     every = np.concatenate([intervals[known] for intervals, known in (ours, theirs)])
     if not every.size:
@@ -154,7 +202,10 @@ def _candidates(primary: Times, secondary: Times) -> list[int]:
 
     pairs = np.rint(correlate(m, n))
     squares = correlate(a * a, n) - 2 * correlate(a, b) + correlate(m, b * b)
-    score = np.where(pairs >= 2, np.maximum(squares, 0) / np.maximum(pairs, 1), np.inf)
+    # By how much less than by chance, in standard errors: two or three pairs alone are easily near each other.
+    chance = (np.sum(a * a) + np.sum(b * b)) / max(np.sum(m) + np.sum(n), 1) * 2
+    some = np.maximum(pairs, 1)
+    score = np.where(pairs >= 2, (np.maximum(squares, 0) / some - chance) * np.sqrt(some), np.inf)
     best = np.argsort(score, kind="stable")[:_CANDIDATES]
     lags = best[np.isfinite(score[best])] - (a.size - 1)
     return [int(lag + secondary.sequence[0] - primary.sequence[0]) for lag in lags]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,10 @@ from typing import Any
 import pytest
 from colo_lab.pair import ColoPair
 from merge_shifts import OtherClock, read_lines, write_lines
-from support import colotrace, colotrace_running
+from support import checkpoints_done, colotrace, colotrace_running, read_until, wait_for
+from trace_processor import loader
+
+from colotrace.errors import InputError
 
 CHECKPOINTS = 40
 
@@ -58,3 +63,69 @@ def test_a_fresh_pair_and_a_copy_on_another_clock(
     holds(again, clock.ahead, 50.0)
     assert again["sequence_shift"] == told["sequence_shift"]
     assert (tmp_path / "both.pftrace").stat().st_size > 10_000
+
+
+def recorded(folder: Path, pairs: dict[str, ColoPair], word: str, until: Callable[[], object]) -> dict[str, Path]:
+    """Both sides of each pair, each by a tracer of its own, all at the same time."""
+    with contextlib.ExitStack() as stack:
+        paths, runs = {}, []
+        for name, pair in pairs.items():
+            for role, vm in (("primary", pair.primary), ("secondary", pair.secondary)):
+                paths[f"{name} {role}"] = path = folder / f"{name}-{role}-{word}.jsonl"
+                runs.append(stack.enter_context(colotrace_running("attach", "--pid", vm.pid, "-o", path)))
+        for run in runs:
+            read_until(run.stdout, " completed")
+        until()
+        for run in runs:
+            run.send_signal(signal.SIGINT)
+            run.communicate(timeout=30)
+    return paths
+
+
+def refused(primary: object, secondary: object) -> str:
+    run = colotrace("merge", primary, secondary)
+    assert run.returncode == InputError.exit_code, run
+    return run.stderr
+
+
+def elsewhere(path: Path) -> str:
+    """A copy as of another host, whose clock is 351 s ahead."""
+    lines = read_lines(path)
+    clock = OtherClock(351_000_000_000, 50e-6, next(x["begin_ns"] for x in lines if x.get("begin_ns")))
+    return write_lines(path.with_suffix(".other.jsonl"), map(clock.line, lines))
+
+
+def test_two_pairs_two_times_and_a_failover(tmp_path: Path, make_pair: Callable[..., ColoPair]) -> None:
+    """Idle pairs over TCP, whose checkpoints come most regularly of all and whose messages bound the least."""
+    one, other = (make_pair(transport="tcp", dirty_mib=0, delay_ms=100) for _ in range(2))
+
+    def more(pair: ColoPair, count: int) -> None:
+        goal = checkpoints_done(pair.primary) + count
+        wait_for("checkpoints", lambda: checkpoints_done(pair.primary) >= goal)
+
+    first = recorded(tmp_path, {"one": one, "other": other}, "first", lambda: more(one, 25))
+
+    def fail_over() -> None:
+        more(one, 25)
+        one.secondary.execute("x-colo-lost-heartbeat")
+        wait_for("the primary's end of COLO", lambda: one.primary.monitor.count("COLO_EXIT"))
+
+    last = recorded(tmp_path, {"one": one}, "last", fail_over)
+    for name in ("one", "other"):
+        told = merged(first[f"{name} primary"], first[f"{name} secondary"])
+        assert told["matched"] >= 20
+        holds(told, lambda _at: 0, 0.0)
+    foreign = refused(first["one primary"], first["other secondary"])
+    assert "in common" in foreign and "one clock they overlap by" in foreign
+    earlier = refused(first["one primary"], last["one secondary"])
+    assert "do not overlap: the primary's ends" in earlier and "before the other begins" in earlier
+    for path in (first["other secondary"], last["one secondary"]):
+        assert "By the hosts' own time of day" in refused(first["one primary"], elsewhere(path))
+    run = colotrace("merge", last["one primary"], last["one secondary"], "--output", tmp_path / "last.pftrace")
+    assert run.returncode == 0, run.stderr
+    for role in ("primary", "secondary"):
+        assert f"note: the {role}'s recording has a failover ({role}, " in run.stdout
+    with loader() as load:
+        trace = load(tmp_path / "last.pftrace")
+        assert trace.trouble() == []
+        assert len(trace.query("select ts from slice where name = 'failover'")) == 2
