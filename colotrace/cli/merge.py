@@ -11,11 +11,9 @@ from colotrace.text import printable
 
 if TYPE_CHECKING:
     from colotrace.analysis.merge import Merged
-    from colotrace.analysis.merge_report import ClockFigures
     from colotrace.analysis.merge_split import Split
     from colotrace.recording import Recording, Series
 
-_MOST_LINES = 5
 _EPILOG = """\b
 Examples:
   colotrace merge primary.parquet secondary.parquet
@@ -65,58 +63,34 @@ def _tell_problems(recordings: list[Recording]) -> None:
 
 
 def _show(merged: Merged) -> None:
-    from colotrace.analysis import merge_report
+    from colotrace.report import pairwording as words
 
     for note in merged.notes:
         click.echo(f"note: {printable(note)}")
     for series in (merged.primary, merged.secondary):
-        click.echo(f"{series.role.value:<10}{printable(_who(series))}")
-    found = merged.match
-    click.echo(
-        f"matched   {len(found.sequence):,} checkpoints, the primary's numbers {found.sequence[0]} to "
-        f"{found.sequence[-1]}; the secondary's are these {found.shift:+}"
-    )
-    lines = merge_report.clock_figures(merged)
-    for clock in lines[:_MOST_LINES]:
-        several = f" (checkpoints {clock.first} to {clock.last})" if len(found.pieces) > 1 else ""
-        click.echo(f"clocks    {_clock(clock)}{several}")
-    if len(lines) > _MOST_LINES:
-        click.echo(f"          and {len(lines) - _MOST_LINES} more stretches; --json has them all")
+        click.echo(f"{series.role.value:<10}{printable(words.who_text(series))}")
+    click.echo(f"matched   {words.matched_text(merged)}")
+    for number, line in enumerate(words.clock_lines(merged)):
+        click.echo(f"{'clocks' if number == 0 or line.startswith('secondary') else '':<10}{line}")
     for split in merged.splits.values():
         _show_split(split)
     for phase, reason in merged.missing.items():
         click.echo(f"\n{phase}: cannot be split: {printable(reason)}")
 
 
-def _who(series: Series) -> str:
-    name = series.vm or "a VM without a name"
-    where = f"pid {series.header.pid} on {series.host or 'an unknown host'}"
-    return f"{name}, {where}, {series.counts.completed:,} checkpoints"
-
-
-def _clock(clock: ClockFigures) -> str:
-    from colotrace.analysis.merge_report import PPM
-    from colotrace.units import time_text
-
-    errors = f"± {time_text(clock.error_ns)} in the middle, ± {time_text(clock.greatest_error_ns)} at most"
-    drift = f"drift {clock.drift / PPM:+.3f} ± {clock.drift_error / PPM:.3f} ppm"
-    return f"secondary - primary {clock.offset_ns / 1e9:+.9f} s {errors}; {drift}"
-
-
 def _show_split(split: Split) -> None:
-    from colotrace.analysis.merge import parts_of
+    from colotrace.analysis.merge_report import part_figures
     from colotrace.analysis.statistics import distribution
     from colotrace.units import time_text
 
-    total = distribution(split.total_ns)
+    *parts, total = part_figures(split)
     error = time_text(int(split.error_ns.max()))
-    click.echo(f"\nthe primary's {split.phase.value}, {total.n:,} checkpoints; borders ± {error}")
+    click.echo(f"\nthe primary's {split.phase.value}, {total.times.n:,} checkpoints; borders ± {error}")
     click.echo(f"  {'':<18}{'mean':>10}{'p50':>10}{'p99':>10}{'share':>9}")
-    rows = [(name, distribution(split.parts_ns[name])) for name in parts_of(split)]
-    for name, row in [*rows, ("total", total)]:
-        share = f"{100 * row.total / total.total:.1f} %" if total.total else ""
-        times = "".join(f"{time_text(ns):>10}" for ns in (row.mean, row.p50, row.p99))
-        click.echo(f"  {name:<18}{times}{share:>9}")
+    for row in [*parts, total]:
+        share = "" if row.share is None else f"{100 * row.share:.1f} %"
+        times = "".join(f"{time_text(ns):>10}" for ns in (row.times.mean, row.times.p50, row.times.p99))
+        click.echo(f"  {row.name:<18}{times}{share:>9}")
     own = distribution(split.own_ns)
     click.echo(f"  the secondary's own {split.phase.value}: mean {time_text(own.mean)}, p50 {time_text(own.p50)}")
 
