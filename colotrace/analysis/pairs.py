@@ -178,7 +178,7 @@ def _pair(one: _Side, other: _Side) -> Pair:
 
 
 def _stretch(one: _Side, other: _Side) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Rows of both sides, of one time as far as the hosts' clocks tell; both recordings' last ones where they do not."""
+    """Rows of both sides, of one time as far as the clocks tell; the last ones of both where they do not."""
     ours, theirs = one.series.values("begin_ns"), other.series.values("begin_ns")
     apart = one.apart_ns(other)
     if apart is None:

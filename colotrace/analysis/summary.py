@@ -174,7 +174,7 @@ class Report:
     series: tuple[SeriesReport, ...]
     differences: tuple[str, ...] = ()
     source: tuple[Series, ...] = field(default=(), repr=False, compare=False)
-    pairs: Pairs = Pairs()
+    pairs: Pairs = field(default_factory=Pairs)
 
     def as_json(self) -> dict[str, object]:
         """The JSON report. What a foreign recording says in NaN or infinities, which JSON has not, is null."""

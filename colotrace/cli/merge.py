@@ -12,13 +12,15 @@ from colotrace.text import printable
 if TYPE_CHECKING:
     from colotrace.analysis.merge import Merged
     from colotrace.analysis.merge_split import Split
-    from colotrace.recording import Recording, Series
+    from colotrace.recording import Recording
 
+_PAGES = (".html", ".htm")
 _EPILOG = """\b
 Examples:
   colotrace merge primary.parquet secondary.parquet
   colotrace merge primary.jsonl secondary.jsonl --json
   colotrace merge both.jsonl both.jsonl                 one attach of both, on one host
+  colotrace merge p.parquet s.parquet --output both.html      pictures in one page, which needs no network
   colotrace merge p.parquet s.parquet --output both.pftrace   for ui.perfetto.dev
 """
 
@@ -27,7 +29,7 @@ Examples:
 @click.argument("primary", type=click.Path())
 @click.argument("secondary", type=click.Path())
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
-@click.option("--output", metavar="FILE", type=click.Path(), help="Both sides as a Perfetto trace: .pftrace.")
+@click.option("--output", metavar="FILE", type=click.Path(), help="Both sides drawn: .html or .pftrace.")
 def command(primary: str, secondary: str, as_json: bool, output: str | None) -> None:
     """Puts the recordings of a pair's PRIMARY and SECONDARY, made at the same time on two hosts, on one clock.
 
@@ -41,8 +43,10 @@ def command(primary: str, secondary: str, as_json: bool, output: str | None) -> 
     from colotrace.phases import Role
     from colotrace.recording import open_recording
 
-    if output and not perfetto.is_trace(output):
-        raise click.UsageError(f"--output takes a Perfetto trace: a name that ends in {' or '.join(perfetto.SUFFIXES)}")
+    if output and not perfetto.is_trace(output) and not _is_page(output):
+        raise click.UsageError(
+            f"--output takes a page or a Perfetto trace: a name that ends in {', '.join((*_PAGES, *perfetto.SUFFIXES))}"
+        )
     recordings = [open_recording(path) for path in dict.fromkeys((primary, secondary))]
     _tell_problems(recordings)
     ours = merging.the_series(recordings[0], Role.PRIMARY)
@@ -52,8 +56,14 @@ def command(primary: str, secondary: str, as_json: bool, output: str | None) -> 
         click.echo(json.dumps(merge_report.as_json(merged)))
     else:
         _show(merged)
-    if output:
+    if output and _is_page(output):
+        _write_page(merged, output, (primary, secondary), [p for one in recordings for p in one.problems])
+    elif output:
         _write(merged, output)
+
+
+def _is_page(output: str) -> bool:
+    return output.lower().endswith(_PAGES)
 
 
 def _tell_problems(recordings: list[Recording]) -> None:
@@ -93,6 +103,19 @@ def _show_split(split: Split) -> None:
         click.echo(f"  {row.name:<18}{times}{share:>9}")
     own = distribution(split.own_ns)
     click.echo(f"  the secondary's own {split.phase.value}: mean {time_text(own.mean)}, p50 {time_text(own.p50)}")
+
+
+def _write_page(merged: Merged, output: str, sources: tuple[str, ...], problems: list[str]) -> None:
+    from colotrace.analysis.pairs import Pair, Place
+    from colotrace.errors import EnvironmentFault
+    from colotrace.newfile import write_private
+    from colotrace.report.html import pair_html
+
+    try:
+        page = pair_html(Pair(merged, Place(0, 0), Place(1, 0)), sources, problems)
+    except ModuleNotFoundError as error:
+        raise EnvironmentFault(f"cannot make html: {error}", "Install what colotrace depends on.") from error
+    write_private(output, "--output", page.encode())
 
 
 def _write(merged: Merged, output: str) -> None:

@@ -77,7 +77,7 @@ class Series:
         return [Series([strand]) for strand in self._strands]
 
     def part(self, begin: int, end: int) -> Series:
-        """Of a single run: its completed checkpoints begin..end-1, by their place among them; `counts` stay the run's."""
+        """Of a single run: its completed checkpoints begin..end-1, by their place; `counts` stay the run's."""
         (strand,) = self._strands
         completed = np.zeros_like(strand.completed)
         completed[np.flatnonzero(strand.completed)[begin:end]] = True

@@ -57,7 +57,7 @@ class Chapter:
 
 
 def outline(report: Report) -> tuple[Chapter, ...]:
-    """The report's chapters: what is wrong with the files, one a series, the pairs among them, what keeps them apart."""
+    """The report's chapters: problems of the files, one a series, the pairs, what keeps series apart."""
     chapters = []
     if report.problems:
         chapters.append(Chapter("Problems of the recording", (Section(None, report.problems, warning=True),)))
