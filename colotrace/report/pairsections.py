@@ -45,8 +45,8 @@ def section(at: int, data: PairData) -> str:
 <h3>Where the primary's waits go</h3>
 <div class="waits">{"".join(_wait(split) for split in merged.splits.values())}</div>{missing}
 {_over_run(at, data)}
-<h3 id="wp{at}">One checkpoint, both sides</h3>
-{_chooser(at, data)}
+<div class="chosen"><h3 id="wp{at}">One checkpoint, both sides</h3>
+{_chooser(at, data)}</div>
 </section>"""
 
 
@@ -109,6 +109,6 @@ def _chooser(at: int, data: PairData) -> str:
 <p class="muted">{whole} At first, the one of median length.</p>
 <p class="said" role="status" aria-live="polite"></p>
 <div class="lanes" data-pair="{at}" role="img" aria-label="The chosen checkpoint on both sides"></div>
-<p class="muted">A lane is the checkpoint (outline), the phases in it, and the VM's pause (dotted). Arrows are messages,
-from the call that sends to the return of the call that receives.</p>
+<p class="muted">On the primary's clock. A lane is the checkpoint (outline), the phases in it, and the VM's pause
+(dotted). Arrows are messages, from the call that sends to the return of the call that receives.</p>
 <div class="detail"></div>"""

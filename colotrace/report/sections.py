@@ -140,7 +140,7 @@ def _slowest(at: int, data: SeriesData, both: Mapping[tuple[int, int], str]) -> 
     hint = (
         '<p class="muted">Arrow keys move through the list. The chosen checkpoint is in the address, to be linked.</p>'
     )
-    return table("slow", "Slowest checkpoints", heads, rows) + hint
+    return table("slow", "Slowest checkpoints", heads, rows, left=("made by", head, "sides")) + hint
 
 
 def _chooser(at: int, data: SeriesData) -> str:
@@ -173,5 +173,5 @@ def _block(part: Section) -> str:
             [f'<td class="{side}">{text(cell)}</td>' for side, cell in zip(sides, row, strict=True)]
             for row in part.table.rows
         ]
-        cells = table("", part.heading or "", part.table.columns, rows)
+        cells = table("", part.heading or "", part.table.columns, rows, left=part.table.left)
     return f"<div>{heading}{lines}{cells}{below}</div>"

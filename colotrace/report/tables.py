@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from html import escape
 
 from colotrace.text import printable
 from colotrace.units import time_text
+
+_LEFT = ' class="left"'
 
 
 def text(value: object) -> str:
@@ -23,10 +25,11 @@ def problems(heading: str, found: Sequence[str]) -> str:
 
 
 def table(
-    kind: str, label: str, heads: Sequence[str], rows: Sequence[Sequence[str]], caption: str | None = None
-) -> str:
-    """A table that scrolls by itself where the screen is narrow; cells are markup, heads are text."""
-    head = "".join(f'<th scope="col">{text(name)}</th>' for name in heads)
+    kind: str, label: str, heads: Sequence[str], rows: Sequence[Sequence[str]], caption: str | None = None,
+    left: Collection[str] = (),
+) -> str:  # fmt: skip
+    """A table that scrolls by itself where the screen is narrow; cells are markup, heads are text, some flush left."""
+    head = "".join(f'<th scope="col"{_LEFT if name in left else ""}>{text(name)}</th>' for name in heads)
     body = "".join(f"<tr>{''.join(cells)}</tr>" for cells in rows)
     title = f"<caption>{text(caption)}</caption>" if caption else ""
     return (

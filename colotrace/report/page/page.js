@@ -64,6 +64,8 @@
       .concat(rows.filter((r) => r.begin === null));
   };
 
+  const unplaced = (row) => (row.length === null ? "not seen" : `${timeText(row.length)}, its place not known`);
+
   const waterfall = (number, index) => {
     const series = data.series[number - 1];
     const section = document.getElementById("s" + number);
@@ -86,8 +88,9 @@
       hovertemplate: "<b>%{y}</b> %{customdata[0]} (%{customdata[2]} ns)<br>from +%{customdata[1]} (%{customdata[3]} ns)<extra></extra>",
     };
     const label = {
-      type: "scatter", mode: "text", x: placed.map((r) => (r.begin + r.length) / 1e6), y: placed.map((r) => r.name),
-      text: placed.map((r) => (r.phase ? `  ${timeText(r.length)}` : `   +${timeText(r.begin)}`)), textposition: "middle right",
+      type: "scatter", mode: "text", x: rows.map((r) => (r.begin === null ? 0 : (r.begin + r.length) / 1e6)), y: names,
+      text: rows.map((r) => (r.begin === null ? `  ${unplaced(r)}` : r.phase ? `  ${timeText(r.length)}` : `   +${timeText(r.begin)}`)),
+      textposition: "middle right",
       hoverinfo: "skip", showlegend: false, cliponaxis: false,
     };
     const mark = {
@@ -116,17 +119,16 @@
       `${timeText(checkpoints.pause_ns[index])}` + (longest ? `, longest phase ${longest.phase} ${timeText(longest.length)}` : "");
     plot.setAttribute("aria-label", said + ". " + placed.map((r) => `${r.name} at ${timeText(r.begin)}` +
       (r.phase ? ` for ${timeText(r.length)}` : "")).join("; "));
-    detail(section, series, index, rows.filter((r) => r.begin === null));
+    detail(section, series, index);
     return said;
   };
 
-  const detail = (section, { checkpoints }, index, unplaced) => {
+  const detail = (section, { checkpoints }, index) => {
     const facts = [["wait before it", timeText(checkpoints.wait_ns[index])], ["other (between phases)", timeText(checkpoints.other_ns[index])]];
     for (const [name, title] of [["ram_bytes", "ram"], ["device_bytes", "device state"], ["ram_pages", "ram pages"]]) {
       const value = checkpoints[name][index];
       if (value !== null) facts.push([title, value.toLocaleString("en") + (name.endsWith("bytes") ? " bytes" : "")]);
     }
-    for (const row of unplaced) facts.push([row.name, row.length === null ? "not seen" : timeText(row.length) + ", its place not known"]);
     const reasons = checkpoints.missing["*"] || checkpoints.missing[index] || {};
     for (const [name, reason] of Object.entries(reasons)) facts.push([name, "null: " + reason]);
     section.querySelector(".detail").replaceChildren(base.facts(facts));
@@ -220,6 +222,29 @@
     chosen.forEach((index, i) => index !== null && waterfall(i + 1, index));
     both.repaint();
   };
+
+  const pictures = () => document.querySelectorAll(".plot, .waterfall, .lanes");
+  const begin = (plot) => {
+    const { figure, pair, series } = plot.dataset;
+    if (figure) drawn.has(plot) || draw(plot);
+    else if (pair) both.first(Number(pair));
+    else if (chosen[series - 1] === null) show(Number(series), data.series[series - 1].checkpoints.id[slowest(Number(series))]);
+  };
+
+  // On paper there are all pictures, as wide as the page (page.css), in light colours.
+  let screen;
+  const paper = (printing) => {
+    const { dataset } = document.documentElement;
+    if (printing) screen = dataset.theme;
+    if (printing) dataset.theme = "light";
+    else if (screen) dataset.theme = screen;
+    else delete dataset.theme;
+    pictures().forEach((plot) => {
+      plot.style.width = printing ? "700px" : "";
+      if (printing) begin(plot);
+    });
+    repaint();
+  };
   button.addEventListener("click", () => {
     document.documentElement.dataset.theme = theme() === "dark" ? "light" : "dark";
     repaint();
@@ -232,14 +257,12 @@
       for (const entry of entries) {
         if (!entry.isIntersecting) continue;
         watch.unobserve(entry.target);
-        if (entry.target.dataset.figure) draw(entry.target);
-        else if (entry.target.dataset.pair) both.first(Number(entry.target.dataset.pair));
-        else if (chosen[entry.target.dataset.series - 1] === null) first(Number(entry.target.dataset.series));
+        begin(entry.target);
       }
     }, { rootMargin: "400px" });
-    const first = (number) => show(number, data.series[number - 1].checkpoints.id[slowest(number)]);
-    document.querySelectorAll(".plot, .waterfall, .lanes").forEach((plot) => watch.observe(plot));
-    addEventListener("beforeprint", () => document.querySelectorAll(".plot").forEach((plot) => drawn.has(plot) || draw(plot)));
+    pictures().forEach((plot) => watch.observe(plot));
+    addEventListener("beforeprint", () => paper(true));
+    addEventListener("afterprint", () => paper(false));
     listen();
     follow(true);
     document.documentElement.dataset.ready = "true";

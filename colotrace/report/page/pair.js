@@ -87,7 +87,7 @@ const bothSides = () => {
     layout.height = 440;
     layout.margin = { l: 84, r: 14, t: 34, b: 44 };
     layout.barmode = "overlay";
-    layout.xaxis = { ...layout.xaxis, title: { text: "ms since the primary's checkpoint began, on its clock" },
+    layout.xaxis = { ...layout.xaxis, title: { text: "ms since the primary's checkpoint began" },
       range: [ms(begin - 0.015 * (end - begin)), ms(end + 0.015 * (end - begin))] };
     layout.yaxis = { ...layout.yaxis, range: [-0.5, 4.5], tickvals: [3.5, 0.5], ticktext: ["<b>primary</b>", "<b>secondary</b>"],
       showgrid: false, fixedrange: true };
