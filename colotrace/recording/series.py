@@ -243,10 +243,11 @@ def _lost_by_kernel(run: Run, pid: int, role: Role) -> int | None:
 
 
 def _chosen(strand: Strand, names: Sequence[str]) -> Iterator[tuple[Any, Flags]]:
-    begin = 0
-    for batch in strand.run.batches(*names):
+    def wanted(begin: int, end: int) -> bool:
+        return bool(strand.completed[begin:end].any())
+
+    for begin, batch in strand.run.pieces(names, wanted):
         chosen = strand.completed[begin : begin + batch.num_rows].copy()
-        begin += batch.num_rows
         if chosen.any():
             yield batch, chosen
 

@@ -97,7 +97,7 @@ const bothSides = () => {
     Plotly.react(plot, [...bars(phases), names(phases, pixels), arrows(sent)], layout, { ...config, displayModeBar: narrow() ? false : "hover" });
     const took = (side) => timeText(placed.filter((s) => s.side === side && s.name === "checkpoint").map((s) => s.end - s.begin)[0]);
     const said = `Checkpoint ${checkpoints.id[index]} (the secondary's ${checkpoints.other[index]}): the primary takes ${took("primary")}, ` +
-      `the secondary ${took("secondary")}; the lanes lie to each other to within ± ${timeText(checkpoints.error[index])}`;
+      `the secondary ${took("secondary")}; the clocks are aligned to ± ${timeText(checkpoints.error[index])}`;
     plot.setAttribute("aria-label", [said, ...phases.map((s) => `${s.side}: ${s.name} at ${timeText(s.begin)} for ${timeText(s.end - s.begin)}`),
       ...sent.map((m) => `${m.name} of the ${m.from} sent at ${timeText(m.sent)}, received at ${timeText(m.received)}`)].join("; "));
     const rows = Object.entries(checkpoints.split).map(([wait, parts]) => [`the primary's ${wait}`, whose(parts, index)]);
