@@ -103,10 +103,25 @@ def test_one_role_alone_says_nothing_of_pairs(tmp_path: Path) -> None:
     assert PAIRS_TITLE not in run("report", ATTACHED_TO_BOTH, "--role", "primary").output
 
 
-def test_of_long_recordings_a_stretch_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def in_small_groups(folder: Path) -> Path:
+    """The recordings as Parquet in row groups of ten."""
+    import pyarrow.parquet as pq
+
+    for path in folder.glob("*.jsonl"):
+        made = path.with_suffix(".parquet")
+        assert run("convert", path, made).exit_code == 0
+        pq.write_table(pq.read_table(made), made, row_group_size=10)
+        path.unlink()
+    return folder
+
+
+@pytest.mark.parametrize("form", ["jsonl", "parquet"])
+def test_of_long_recordings_a_stretch_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str) -> None:
     monkeypatch.setattr(module, "STRETCH", 30)
     monkeypatch.setattr(module, "SLACK_NS", 10**9)
     whole = write(tmp_path, "tcp", OtherClock(200_000_000, 50e-6, 0))
+    if form == "parquet":
+        whole = in_small_groups(whole)
     found = report(whole)
     (pair,) = found.pairs.found
     assert pair.merged.match.shift == SHIFTS["tcp"] and 20 <= len(pair.merged.match.sequence) <= 30
