@@ -134,13 +134,13 @@ def _slowest(at: int, data: SeriesData, both: Mapping[tuple[int, int], str]) -> 
         )
         if paired:
             address = both.get((at - 1, slow.row_index))
-            link = f'<a class="both" href="{address}">both</a>' if address else ""
-            rows[-1].append(f'<td class="left">{link}</td>')
-    heads = ("", "checkpoint", one.slowest_by, "made by", "over median", head, *(["sides"] if paired else []))
+            link = f'<a class="both" href="{address}" aria-label="{name} on both sides">⇄</a>' if address else ""
+            rows[-1].insert(2, f"<td>{link}</td>")
+    heads = ("", "checkpoint", *(["sides"] if paired else []), one.slowest_by, "made by", "over median", head)
     hint = (
         '<p class="muted">Arrow keys move through the list. The chosen checkpoint is in the address, to be linked.</p>'
     )
-    return table("slow", "Slowest checkpoints", heads, rows, left=("made by", head, "sides")) + hint
+    return table("slow", "Slowest checkpoints", heads, rows, left=("made by", head)) + hint
 
 
 def _chooser(at: int, data: SeriesData) -> str:
