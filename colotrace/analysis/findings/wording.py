@@ -16,7 +16,8 @@ def head(finding: Finding) -> str:
 
 def details(finding: Finding) -> tuple[str, ...]:
     """What speaks for it, how far that goes, and what to do."""
-    return (*finding.evidence, f"{finding.confidence.value}: {finding.confidence_reason}", f"advice: {finding.advice}")
+    why = f"{finding.confidence.value} confidence: {finding.confidence_reason}"
+    return (*finding.evidence, why, f"advice: {finding.advice}")
 
 
 def rest(findings: Findings) -> Iterator[str]:

@@ -45,7 +45,7 @@ def _look(sample: Sample) -> Iterator[Finding]:
         times = sample.recent[f"{phase.value}_ns"]
         stalled = _between(times, _FROM_NS)
         if stalled.mean() >= _LEAST_PART and _has_edges(times, stalled):
-            yield _finding(sample, phase, times, stalled, sample.recent[mark_column(mark)][stalled])
+            yield _finding(sample, phase, times[stalled], sample.recent[mark_column(mark)][stalled])
 
 
 def _between(times: Floats, begin_ns: int) -> Flags:
@@ -57,11 +57,12 @@ def _has_edges(times: Floats, stalled: Flags) -> bool:
     return int(stalled.sum()) >= _EDGE * beside
 
 
-def _finding(sample: Sample, phase: Phase, times: Floats, stalled: Flags, ends: Floats) -> Finding:
-    part, typical = float(stalled.mean()), median(times[stalled])
+def _finding(sample: Sample, phase: Phase, stalls: Floats, ends: Floats) -> Finding:
+    part, typical = len(stalls) / len(sample.recent), median(stalls)
     reply = median(sample.recent.between(Mark.CHECKPOINT_REQUEST, Mark.CHECKPOINT_REPLY))
     near = reply < DELAY_NS / 2
-    tick_ns, clustered = _tick(known(ends) + sample.recent.base_ns % _SECOND_NS)
+    ends = ends + sample.recent.base_ns % _SECOND_NS
+    tick_ns, clustered = _tick(ends, stalls)
     on_tick = phase is Phase.LOAD and clustered >= _ON_TICK
     evidence = [
         f"{part:.0%} of the times lie between {time_text(_FROM_NS)} and {time_text(_FROM_NS + _WIDTH_NS)}, few beside "
@@ -92,10 +93,14 @@ def _finding(sample: Sample, phase: Phase, times: Floats, stalled: Flags, ends: 
     )
 
 
-def _tick(moments: Floats) -> tuple[int, float]:
-    """The tick that the moments keep to best, and how closely."""
-    found = {period: concentration(moments, period) for period in _TICKS_NS}
-    best = next((period for period in _TICKS_NS if found[period] >= _ON_TICK), max(found, key=found.__getitem__))
+def _tick(ends: Floats, stalls: Floats) -> tuple[int, float]:
+    """The tick that waits keep to best in ending, and how closely; not one that they keep to in beginning as well."""
+    found = {
+        period: concentration(known(ends), period)
+        for period in _TICKS_NS
+        if concentration(known(ends - stalls), period) < _ON_TICK
+    } or {_TICKS_NS[0]: 0.0}
+    best = next((period for period, closely in found.items() if closely >= _ON_TICK), max(found, key=found.__getitem__))
     return best, found[best]
 
 
