@@ -62,4 +62,5 @@ def test_for_people_the_summary_ends_with_them(make_pair: Callable[..., ColoPair
     _, found = run.stdout.split("findings, primary:")
     assert "delayed acknowledgement" in found and "confidence" in found and "advice: sudo colotrace remedy" in found
     few = colotrace("attach", "--pid", pair.primary.pid, "-n", 2)
-    assert "delayed-ack could not be looked for: it takes 20 checkpoints; there are 2" in few.stdout.replace("\n", " ")
+    (line,) = [line for line in few.stdout.splitlines() if "it takes 20 checkpoints; there are" in line]
+    assert "could not be looked for:" in line and "delayed-ack" in line
