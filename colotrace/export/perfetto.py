@@ -1,9 +1,9 @@
 """Recordings as Perfetto traces: TrackEvents, for ui.perfetto.dev and trace_processor.
 
 A track per process and role: its waits and checkpoints as slices, the phases within, the flush of the secondary's cache
-within load, the messages as instants, joined by flows where both sides are in the trace. Below it, a track for the VM's pause and counters of bytes. Times are
-nanoseconds of CLOCK_MONOTONIC, of the primary's host where two hosts are in one trace; a snapshot of the clocks gives
-the time of day.
+within load, the messages as instants, joined by flows where both sides are in the trace. Below it, a track for the VM's
+pause and counters of bytes. Times are nanoseconds of CLOCK_MONOTONIC, of the primary's host where two hosts are in one
+trace; a snapshot of the clocks gives the time of day.
 """
 
 from __future__ import annotations

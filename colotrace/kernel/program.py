@@ -8,7 +8,15 @@ from collections.abc import Mapping, Sequence
 
 from colotrace.errors import EnvironmentFault
 from colotrace.kernel.compiler import FUNCTION, load_fault
-from colotrace.kernel.layout import PROBES_ARMED, PROBES_LOST, PROBES_NOT_ALL, CheckpointRecord, Target, Totals, TotalsKey
+from colotrace.kernel.layout import (
+    PROBES_ARMED,
+    PROBES_LOST,
+    PROBES_NOT_ALL,
+    CheckpointRecord,
+    Target,
+    Totals,
+    TotalsKey,
+)
 from colotrace.kernel.link import UprobeMultiLink
 from colotrace.kernel.loader import Loaded, LoadError
 from colotrace.kernel.object import KernelObject
