@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 from collections.abc import Mapping
 from itertools import pairwise
@@ -49,7 +50,7 @@ def row(dirty_mib: int, loads: list[Mapping[str, int]]) -> list[str]:
     """Medians; and all flushes' share of all loads."""
     medians = {part: statistics.median(one[part] for one in loads) for part in ("load", *PARTS)}
     share = sum(one["flush"] for one in loads) / sum(one["load"] for one in loads)
-    return [str(dirty_mib), str(len(loads)), *map(time_text, medians.values()), f"{share:.1%}"]
+    return [str(dirty_mib), *map(time_text, medians.values()), f"{share:.1%}"]
 
 
 @click.command()
@@ -62,17 +63,20 @@ def row(dirty_mib: int, loads: list[Mapping[str, int]]) -> list[str]:
 def main(checkpoints: int, qemu: str, chroot: Path | None, dirty_mib: tuple[int, ...]) -> None:
     """Medians of the parts of the secondary's load over unix sockets, for guests that dirty DIRTY_MIB (1, 8 and 32).
 
-    lock: waiting for the big lock. flush: colo_flush_ram_cache(). device state: loading it, up to vm_start(). start:
-    vm_start() and sending VMSTATE_LOADED. share: of all flushes in all loads.
+    lock: waiting for the big lock (11.1: and resetting the machine). flush: colo_flush_ram_cache(). device state:
+    loading it, up to vm_start(). start: vm_start() and sending VMSTATE_LOADED. share: of all flushes in all loads.
     """
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in ("MiB dirtied", "num", "load", *PARTS, "share"):
+    for column in ("MiB dirtied", "load", *PARTS, "share"):
         table.add_column(column, justify="right")
     for mib in dirty_mib or (1, 8, 32):
         click.echo(f"{mib} MiB", err=True)
         settings = Settings(dirty_mib=mib, delay_ms=200, qemu=qemu, chroot=chroot)
         table.add_row(*row(mib, measured(settings, checkpoints)))
-    Console(highlight=False, width=128).print(table)
+    console = Console(highlight=False, width=128)
+    load = ", ".join(f"{one:.2f}" for one in os.getloadavg())
+    console.print(f"# {checkpoints} checkpoints each, medians; {os.cpu_count()} CPUs, load average {load}")
+    console.print(table)
 
 
 if __name__ == "__main__":
