@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from colotrace.analysis.findings.finding import Findings
 from colotrace.analysis.merge_report import as_json as merge_json
 from colotrace.analysis.pairs import Pairs
 from colotrace.analysis.ramcost import RamCost
@@ -126,6 +127,7 @@ class SeriesReport:
     triggers: tuple[Trigger, ...]
     failovers: tuple[Mapping[str, Any], ...]
     notes: tuple[NoteCount, ...]
+    findings: Findings = field(default_factory=Findings)
     sampled: tuple[Mapping[str, Any], ...] = ()
     """Whole records evenly spread over the series (all if they are few), where asked for; not in JSON."""
     missing: Mapping[str, str] = field(default_factory=dict)
@@ -157,6 +159,7 @@ class SeriesReport:
             ],
             "failovers": [dict(one) for one in self.failovers],
             "notes": [dataclasses.asdict(one) for one in self.notes],
+            "findings": self.findings.as_json(),
             "missing": dict(self.missing),
         }
 

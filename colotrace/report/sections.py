@@ -11,7 +11,7 @@ from colotrace.analysis.statistics import PERCENTILE_NAMES
 from colotrace.analysis.summary import Report, SeriesReport
 from colotrace.report.embed import identifiers
 from colotrace.report.figures import time_of_day
-from colotrace.report.outline import Section, outline
+from colotrace.report.outline import FINDINGS, Section, outline
 from colotrace.report.pagedata import SeriesData
 from colotrace.report.tables import problems, table, text, time_cell
 from colotrace.report.wording import fact_text, number, outcomes_text
@@ -47,6 +47,7 @@ def section(at: int, data: SeriesData, both: Mapping[tuple[int, int], str] | Non
     one = data.report
     label = text(one.label)
     rest = {part.heading: part for part in _outline(one)}
+    findings = rest.pop(FINDINGS, None)
     trend = rest.pop(f"The {one.trend.of} over time", None)
     for heading in [h for h in rest if h is None or h.startswith(("Times per", "Slowest", "Recorded"))]:
         rest.pop(heading)
@@ -54,7 +55,7 @@ def section(at: int, data: SeriesData, both: Mapping[tuple[int, int], str] | Non
     return f"""<section class="series" id="s{at}" aria-labelledby="h{at}">
 <h2 id="h{at}">{label}</h2>
 <p class="counts{" warn" if warn else ""}">{text(outcomes_text(one.outcomes))}</p>
-{problems("Before believing a figure", one.problems)}{_facts(one)}
+{problems("Before believing a figure", one.problems)}{_findings(findings)}{_facts(one)}
 <h3>Phases</h3>
 {_phases(one)}
 <h3>Over time</h3>
@@ -76,6 +77,20 @@ checkpoint below.</figcaption></figure>
 
 def _outline(one: SeriesReport) -> Sequence[Section]:
     return outline(Report((), (), (one,)))[0].sections
+
+
+def _findings(part: Section | None) -> str:
+    """What the rules have found, each with its evidence folded open; what they have not, below."""
+    if part is None:
+        return ""
+    found = "".join(
+        f"<li><details open><summary>{text(point)}</summary><ul>"
+        f"{''.join(f'<li>{text(line)}</li>' for line in belonging)}</ul></details></li>"
+        for point, belonging in part.points
+    )
+    shown = f'<ol class="findings">{found}</ol>' if found else "".join(f"<p>{text(line)}</p>" for line in part.lines)
+    below = "".join(f'<p class="muted">{text(line)}</p>' for line in part.below)
+    return f"<h3>{FINDINGS}</h3>{shown}{below}"
 
 
 def _plot(at: int, figure: str, label: str) -> str:
