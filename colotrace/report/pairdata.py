@@ -26,6 +26,8 @@ MOST = 2_000
 LEAST_OF_PAIR = 100
 MOST_BINS = 120
 """Bars over the run; up to so many checkpoints have one each."""
+FLUSH = "cache flush"
+"""Within the secondary's load; not in older recordings."""
 Times = list[int | None]
 
 
@@ -152,7 +154,11 @@ def _columns(merged: Merged, numbers: Numbers, records: Mapping[Role, Sequence[M
         "other": (numbers + merged.match.shift).tolist(),
         "error": merged.error(numbers, origin).tolist(),
         "side": {
-            role.value: {name: [found[name], found[f"{name} end"]] for name in found if f"{name} end" in found}
+            role.value: {
+                name: [found[name], found[f"{name} end"]]
+                for name in found
+                if f"{name} end" in found and (name != FLUSH or any(found[name]))
+            }
             for role, found in at.items()
         },
         "message": messages,
@@ -170,6 +176,8 @@ def _times(role: Role, records: Sequence[Mapping[str, Any]]) -> dict[str, Times]
             opens = _plus(begin, one.begin_ns)
             spans[one.phase.value] = (opens, _plus(opens, one.length_ns))
         spans["paused"] = (marks.get(Mark.VM_STOP.value), marks.get(Mark.VM_STARTED.value))
+        if role is Role.SECONDARY:
+            spans[FLUSH] = (marks.get(Mark.CACHE_FLUSH.value), marks.get(Mark.CACHE_FLUSHED.value))
         for name, (opens, closes) in spans.items():
             found.setdefault(name, []).append(opens)
             found.setdefault(f"{name} end", []).append(closes)

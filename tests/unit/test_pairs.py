@@ -165,6 +165,28 @@ def test_the_picture_has_the_records_own_times(tmp_path: Path) -> None:
         assert sum(values[at] for values in parts) == records[PRIMARY]["load_ns"]
 
 
+def test_the_flush_lies_within_the_secondarys_load(tmp_path: Path) -> None:
+    """These recordings are older than the flush's marks: put in at a quarter and half of the load, they come back."""
+    write(tmp_path, "tcp")
+    path = tmp_path / "tcp-secondary.jsonl"
+    old = gather_pairs(report(tmp_path))[0].columns["side"]["secondary"]
+    assert pairdata.FLUSH not in old
+
+    def marked(line: dict[str, Any]) -> dict[str, Any]:
+        if line["type"] != "checkpoint" or line["load_ns"] is None:
+            return line
+        end, length = line["marks_ns"]["vmstate-loaded"], line["load_ns"]
+        flush = {"cache-flush": end - 3 * length // 4, "cache-flushed": end - length // 2}
+        return line | {"marks_ns": line["marks_ns"] | flush}
+
+    write_lines(path, [marked(json.loads(line)) for line in path.read_text().splitlines()])
+    side = gather_pairs(report(tmp_path))[0].columns["side"]["secondary"]
+    for (begin, end), (opens, closes) in zip(
+        zip(*side["load"], strict=True), zip(*side[pairdata.FLUSH], strict=True), strict=True
+    ):
+        assert begin < opens < closes < end
+
+
 def test_what_was_not_seen_is_null(tmp_path: Path) -> None:
     for role in Role:
         recorded = [
@@ -228,7 +250,7 @@ def opened(driver: Any, address: str) -> Any:
 def test_both_lanes_and_six_arrows_are_drawn(driver: Any, address: str) -> None:
     page = opened(driver, address)
     lanes = "document.querySelector('#p1 .lanes')"
-    bars = f"{lanes}.data.filter((t) => t.type === 'bar')"
+    bars = f"{lanes}.data.filter((t) => t.type === 'bar' && t.name in {{stat: 1, dev: 1, ram: 1, load: 1, resume: 1}})"
     assert page.execute_script(f"return new Set({bars}.flatMap((t) => t.y)).size") == 2
     assert page.execute_script(f"return {lanes}.data.at(-1).x.length") == 3 * 6
     assert page.execute_script(f"return {lanes}.layout.annotations.length") == 6

@@ -30,6 +30,15 @@ const bothSides = () => {
     };
   });
 
+  // What is known of a phase's inside: a narrow bar upon it.
+  const inner = (found) => ({
+    type: "bar", orientation: "h", name: found[0]?.name, width: 0.16, base: found.map((s) => ms(s.begin)), x: found.map((s) => ms(s.end - s.begin)),
+    y: found.map((s) => middle[s.side] - 0.16), marker: { color: data.papers[theme()], line: { width: 1, color: data.texts[theme()] },
+      pattern: { shape: "-", fillmode: "overlay", fgcolor: data.texts[theme()], fgopacity: 0.6, size: 4 } },
+    customdata: found.map((s) => [s.side, timeText(s.end - s.begin), exact(s.end - s.begin)]), showlegend: found.length > 0,
+    hovertemplate: "<b>%{customdata[0]}: %{fullData.name}</b> %{customdata[1]} (%{customdata[2]})<extra></extra>",
+  });
+
   // Names of phases beside their bars, where there is room.
   const names = (phases, pixels) => {
     const fitting = phases.map((p) => {
@@ -94,7 +103,7 @@ const bothSides = () => {
     layout.shapes = outlines(placed.filter((s) => s.name === "checkpoint" || s.name === "paused"));
     layout.annotations = titles(sent, end);
     const pixels = Math.max(60, plot.clientWidth - 100) / ms(1.03 * (end - begin));
-    Plotly.react(plot, [...bars(phases), names(phases, pixels), arrows(sent)], layout, { ...config, displayModeBar: narrow() ? false : "hover" });
+    Plotly.react(plot, [...bars(phases), inner(placed.filter((s) => s.name === "cache flush")), names(phases, pixels), arrows(sent)], layout, { ...config, displayModeBar: narrow() ? false : "hover" });
     const took = (side) => timeText(placed.filter((s) => s.side === side && s.name === "checkpoint").map((s) => s.end - s.begin)[0]);
     const said = `Checkpoint ${checkpoints.id[index]} (the secondary's ${checkpoints.other[index]}): the primary takes ${took("primary")}, ` +
       `the secondary ${took("secondary")}; the clocks are aligned to ± ${timeText(checkpoints.error[index])}`;
