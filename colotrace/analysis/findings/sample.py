@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Flags = NDArray[np.bool_]
 
+LONG = 100_000
+STRETCHES = 40
 _AT = {name: at for at, name in enumerate(NUMERIC)}
 
 
@@ -65,10 +67,13 @@ class Sample:
 
 
 def sample_of(series: Series) -> Sample:
-    """The sample of a recording's series; reads its last RECENT checkpoints and SPREAD more."""
+    """The sample of a recording's series; reads its last RECENT checkpoints and SPREAD more.
+
+    Of a long series the latter come in STRETCHES of consecutive ones: not all of a file is read then.
+    """
     n = series.counts.completed
     last = series.records(range(max(0, n - RECENT), n))
-    spread = series.records(sorted({int(i) for i in np.linspace(0, n - 1, min(n, SPREAD))})) if n else []
+    spread = series.records(_spread(n)) if n else []
     return Sample(series.role, n, series.header, Table(_rows(last)), Table(_rows(spread)))
 
 
@@ -76,6 +81,15 @@ def sample_of_recent(role: Role, header: Header, recent: Recent) -> Sample:
     """The sample of what attach has kept."""
     last, spread = recent.rows()
     return Sample(role, recent.completed, header, Table(last), Table(spread))
+
+
+def _spread(n: int) -> list[int]:
+    """Which of n checkpoints to look at for what changes slowly."""
+    if n <= LONG:
+        return sorted({int(i) for i in np.linspace(0, n - 1, min(n, SPREAD))})
+    length = SPREAD // STRETCHES
+    starts = np.linspace(0, n - length, STRETCHES).astype(int)
+    return [int(start) + i for start in starts for i in range(length)]
 
 
 def _rows(records: Iterable[dict[str, object]]) -> Rows:
