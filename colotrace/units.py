@@ -16,6 +16,13 @@ def size_text(size: float | None) -> str:
     return "-" if size is None else f"-{size_text(-size)}" if size < 0 else _scaled(size, _SIZE_UNITS)
 
 
+def rate_text(bytes_per_s: float | None) -> str:
+    """A rate in bytes per second, in the decimal units of networks: 117 MB/s; a dash for one that is not known."""
+    if bytes_per_s is None:
+        return "-"
+    return f"{bytes_per_s / 1e6:.3g} MB/s" if bytes_per_s < 1e9 else f"{bytes_per_s / 1e9:.3g} GB/s"
+
+
 def _scaled(value: float, units: tuple[tuple[int, str], ...]) -> str:
     for factor, unit in units:
         if value >= factor:
