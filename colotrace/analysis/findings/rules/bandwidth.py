@@ -82,7 +82,8 @@ def _stream(sample: Sample) -> _Stream:
     size = get["ram_bytes"] + np.nan_to_num(get["device_bytes"])
     time = get["ram_ns"] + get["put_ns"] + get["recv_ns"]
     chosen = (size >= max(_LEAST_BYTES, median(size) / 4)) & (time > 0) & (get["ram_pages"] > 0)
-    return _Stream(size[chosen], *(get[name][chosen] for name in ("ram_pages", "ram_ns", "recv_ns")), time[chosen])
+    pages, ram, recv = (get[name][chosen] for name in ("ram_pages", "ram_ns", "recv_ns"))
+    return _Stream(size[chosen], pages, ram, recv, time[chosen])
 
 
 def _look(sample: Sample) -> Iterator[Finding]:
