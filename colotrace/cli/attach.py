@@ -199,7 +199,7 @@ class _Run:
                 from colotrace.cli.tables import summary_view
 
                 self._console.print(summary_view(summary, self._series))
-                self._console.print(findings_view(found))
+                self._console.print(findings_view(found, wrap=self._is_live))
         return summaries
 
     def _migration_info(self, path: str) -> dict[str, object] | None:

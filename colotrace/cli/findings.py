@@ -57,8 +57,8 @@ def findings_json(found: Mapping[Role, Findings]) -> dict[str, object]:
     return {role.value: one.as_json() for role, one in found.items()}
 
 
-def findings_view(found: Mapping[Role, Findings]) -> RenderableType:
-    """Findings by role, for a terminal or a mail."""
+def findings_view(found: Mapping[Role, Findings], *, wrap: bool) -> RenderableType:
+    """Findings by role, for a terminal, whose lines wrap, or a mail or a pipe, whose lines are as long as they are."""
     from rich.console import Group
     from rich.padding import Padding
     from rich.text import Text
@@ -66,10 +66,17 @@ def findings_view(found: Mapping[Role, Findings]) -> RenderableType:
     from colotrace.analysis.findings.wording import details, head, rest
 
     parts: list[RenderableType] = []
+
+    def add(indent: int, line: str, style: str) -> None:
+        text = Text(printable(line), style=style)
+        parts.append(Padding(text, (0, 0, 0, indent)) if wrap else Text(" " * indent) + text)
+
     for role, one in found.items():
-        parts.append(Text(f"findings, {role.value}: {len(one.found) or 'none'}", style="bold"))
+        add(0, f"findings, {role.value}: {len(one.found) or 'none'}", "bold")
         for finding in one.found:
-            parts.append(Padding(Text(printable(head(finding)), style="bold yellow"), (0, 0, 0, 2)))
-            parts += [Padding(Text(printable(line)), (0, 0, 0, 4)) for line in details(finding)]
-        parts += [Padding(Text(printable(line), style="dim"), (0, 0, 0, 2)) for line in rest(one)]
+            add(2, head(finding), "bold yellow")
+            for line in details(finding):
+                add(4, line, "")
+        for line in rest(one):
+            add(2, line, "dim")
     return Group(*parts)

@@ -35,9 +35,9 @@ def test_over_tcp_the_stall_is_found_with_its_number(make_pair: Callable[..., Co
     found = {one["phase"]: one for one in delayed_acks(findings)}
     assert "load" in found
     numbers = found["load"]["numbers"]
-    assert 40_000_000 <= numbers["stall_ns"] < 46_000_000
+    assert 40_000_000 <= numbers["stall_ns"] < 48_000_000
     records = [r for r in of_type(json_lines(output.read_text()), "checkpoint") if r["outcome"] == "completed"]
-    stalls = [r["load_ns"] for r in records if 39_500_000 <= r["load_ns"] < 48_500_000]
+    stalls = [r["load_ns"] for r in records if 39_500_000 <= r["load_ns"] < 50_000_000]
     assert numbers["part_of_checkpoints"] == round(len(stalls) / len(records), 4)
     assert numbers["stall_ns"] in stalls
     # the kernel's tick ends it: this kernel's CONFIG_HZ is not known to the rule
@@ -62,4 +62,5 @@ def test_for_people_the_summary_ends_with_them(make_pair: Callable[..., ColoPair
     _, found = run.stdout.split("findings, primary:")
     assert "delayed acknowledgement" in found and "confidence" in found and "advice: sudo colotrace remedy" in found
     few = colotrace("attach", "--pid", pair.primary.pid, "-n", 2)
-    assert "delayed-ack could not be looked for: it takes 20 checkpoints; there are 2" in few.stdout.replace("\n", " ")
+    (line,) = [line for line in few.stdout.splitlines() if "it takes 20 checkpoints; there are" in line]
+    assert "could not be looked for:" in line and "delayed-ack" in line

@@ -191,12 +191,14 @@ def test_colours_follow_the_system_and_the_button(driver: Any, address: str, sys
     driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
     try:
         browser.open_page(driver, address)
+        driver.execute_script("document.querySelector('.plot').scrollIntoView({behavior: 'instant', block: 'center'})")
         browser.wait(driver, "return document.querySelector('.plot .main-svg')")
         paper = "return getComputedStyle(document.body).backgroundColor"
         svg = "return getComputedStyle(document.querySelector('.plot .main-svg')).backgroundColor"
         before = driver.execute_script(paper)
         assert before == ("rgb(255, 255, 255)" if system == "light" else "rgb(20, 24, 29)")
         assert driver.execute_script(svg) == before
+        driver.execute_script("scrollTo({top: 0, behavior: 'instant'})")
         driver.find_element("id", "theme").click()
         after = driver.execute_script(paper)
         assert after != before

@@ -24,5 +24,8 @@ def rest(findings: Findings) -> Iterator[str]:
     """What was looked for in vain, at what, and what could not be looked for."""
     if findings.not_found:
         yield f"looked for at {findings.looked_at} and not found: {', '.join(findings.not_found)}"
+    by_reason: dict[str, list[str]] = {}
     for name, reason in findings.unknown.items():
-        yield f"{name} could not be looked for: {reason}"
+        by_reason.setdefault(reason, []).append(name)
+    for reason, names in by_reason.items():
+        yield f"could not be looked for: {', '.join(names)}: {reason}"

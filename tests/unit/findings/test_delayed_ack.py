@@ -18,10 +18,11 @@ QUICK = RANDOM.gamma(4, 500_000, N)
 STALL = 42_000_000 + RANDOM.uniform(-2_000_000, 2_000_000, N)
 
 
-def found(load=QUICK, recv=QUICK, ends=None, reply=5_000_000, base_ns=0):  # type: ignore[no-untyped-def]
+def found(load=QUICK, recv=QUICK, ends=None, reply=5_000_000, base_ns=0, begin=None):  # type: ignore[no-untyped-def]
     sample = sample_of_columns(
         Role.PRIMARY, N, base_ns=base_ns, load_ns=load, recv_ns=recv,
         mark_checkpoint_request_ns=BEGIN, mark_checkpoint_reply_ns=BEGIN + reply,
+        begin_ns=BEGIN if begin is None else begin,
         mark_vmstate_loaded_ns=BEGIN + RANDOM.uniform(0, PERIOD_NS, N) if ends is None else ends,
         mark_vmstate_received_ns=BEGIN + RANDOM.uniform(0, PERIOD_NS, N),
     )  # fmt: skip
@@ -50,7 +51,7 @@ def test_a_stall_that_ends_on_ticks_is_certain(base_ns: int) -> None:
 
 def test_what_begins_on_ticks_may_well_end_on_them() -> None:
     begin = np.arange(N) * 40_000_000.0
-    (one,) = found(load=np.full(N, 41_000_000.0), ends=begin + 41_000_000)
+    (one,) = found(load=np.full(N, 41_000_000.0), ends=begin + 41_000_000, begin=begin)
     assert one.confidence is Confidence.MEDIUM and one.numbers["tick_concentration"] == 0
 
 
@@ -73,6 +74,12 @@ def test_without_a_reply_its_time_is_null() -> None:
 def test_it_must_be_in_a_fifth_of_the_checkpoints(part: float, speaks: bool) -> None:
     times = np.where(np.arange(N) < part * N, STALL, QUICK)
     assert bool(found(load=times)) is speaks
+
+
+def test_edges_that_a_busy_host_has_blurred_matter_less_than_ticks() -> None:
+    late = np.where(np.arange(N) % 3 == 0, STALL - 10_000_000, STALL)
+    assert found(load=late) == []
+    assert [one.confidence for one in found(load=late, ends=on_ticks(0))] == [Confidence.HIGH]
 
 
 @pytest.mark.parametrize("spread_ns", [6_000_000, 20_000_000])

@@ -4,7 +4,8 @@ QEMU 7.2 to 11.1 leave Nagle's algorithm on for the migration stream. A side's s
 it sent before is acknowledged, and the kernel of the other, which has nothing to say, delays that acknowledgement by
 TCP_DELACK_MIN: 40 ms on Linux (include/net/tcp.h), to the next tick of its clock. So the times gather between 40 ms and
 one or two ticks above. The acknowledgement of VMSTATE_RECEIVED, which holds up VMSTATE_LOADED, is the primary's own
-kernel's: the load phase then ends just after a tick of this host, which no work on the secondary would do.
+kernel's: the load phase then ends just after a tick of this host, which no work on the secondary would do. (What holds
+up recv is the secondary's kernel: its ticks are this host's only where both run on one.)
 """
 
 from __future__ import annotations
@@ -24,17 +25,19 @@ if TYPE_CHECKING:
     from colotrace.analysis.findings.measures import Flags, Floats
 
 DELAY_NS = 40_000_000
-_FROM_NS, _WIDTH_NS = 39_500_000, 9_000_000
+_SECOND_NS = 1_000_000_000
+_FROM_NS, _WIDTH_NS = 39_500_000, 10_500_000
 """The window of a stall: the timer, less the time until the mark before it, to two ticks of 4 ms and a wake-up more."""
 _LEAST_PART = 0.2
 """Of the checkpoints; a stall is in nearly all of them or, where segments fall out so, in some."""
-_SECOND_NS = 1_000_000_000
 _EDGE = 4
 """A window holds so many times what the windows of the same width on either side of it hold."""
-_TICKS_NS = (10_000_000, 4_000_000, 1_000_000)
-"""Of kernels with CONFIG_HZ 100, 250 and 1000: what keeps to a longer one keeps to the shortest as well."""
+_TICKS_NS = tuple(_SECOND_NS / hz for hz in (100, 250, 300, 1000))
+"""By CONFIG_HZ: what keeps to a longer one may keep to the shortest as well."""
 _ON_TICK = 0.6
 """Circular concentration of moments that keep to a tick; without one, n moments give about 1 / sqrt(n)."""
+_LEAST_ENDS = 10
+_NOISE = 0.01
 _PHASES = {Phase.RECV: Mark.VMSTATE_RECEIVED, Phase.LOAD: Mark.VMSTATE_LOADED}
 
 
@@ -44,8 +47,12 @@ def _look(sample: Sample) -> Iterator[Finding]:
     for phase, mark in _PHASES.items():
         times = sample.recent[f"{phase.value}_ns"]
         stalled = _between(times, _FROM_NS)
-        if stalled.mean() >= _LEAST_PART and _has_edges(times, stalled):
-            yield _finding(sample, phase, times[stalled], sample.recent[mark_column(mark)][stalled])
+        if stalled.mean() >= _LEAST_PART:
+            base = sample.recent.base_ns % _SECOND_NS
+            moments = (sample.recent[name][stalled] + base for name in (mark_column(mark), "begin_ns"))
+            tick_ns, clustered = _tick(*moments)
+            if _has_edges(times, stalled) or clustered >= _ON_TICK:
+                yield _finding(sample, phase, times[stalled], tick_ns, clustered)
 
 
 def _between(times: Floats, begin_ns: int) -> Flags:
@@ -57,16 +64,14 @@ def _has_edges(times: Floats, stalled: Flags) -> bool:
     return int(stalled.sum()) >= _EDGE * beside
 
 
-def _finding(sample: Sample, phase: Phase, stalls: Floats, ends: Floats) -> Finding:
+def _finding(sample: Sample, phase: Phase, stalls: Floats, tick_ns: float, clustered: float) -> Finding:
     part, typical = len(stalls) / len(sample.recent), median(stalls)
     reply = median(sample.recent.between(Mark.CHECKPOINT_REQUEST, Mark.CHECKPOINT_REPLY))
     near = reply < DELAY_NS / 2
-    ends = ends + sample.recent.base_ns % _SECOND_NS
-    tick_ns, clustered = _tick(ends, stalls)
-    on_tick = phase is Phase.LOAD and clustered >= _ON_TICK
+    on_tick = clustered >= _ON_TICK
     evidence = [
-        f"{part:.0%} of the times lie between {time_text(_FROM_NS)} and {time_text(_FROM_NS + _WIDTH_NS)}, few beside "
-        "it: Linux delays an acknowledgement by 40 ms, to its next tick",
+        f"{part:.0%} of the times lie between {time_text(_FROM_NS)} and {time_text(_FROM_NS + _WIDTH_NS)}: Linux "
+        "delays an acknowledgement by 40 ms, to its next tick",
         f"from REQUEST to REPLY, there and back as well, it takes {time_text(reply) if reply == reply else 'unknown'}",
     ]
     if on_tick:
@@ -81,7 +86,7 @@ def _finding(sample: Sample, phase: Phase, stalls: Floats, ends: Floats) -> Find
             "stall_ns": round(typical),
             "part_of_checkpoints": round(part, 4),
             "request_to_reply_ns": round(reply) if reply == reply else None,
-            "tick_ns": tick_ns,
+            "tick_ns": round(tick_ns),
             "tick_concentration": round(clustered, 4),
         },
         evidence=tuple(evidence),
@@ -93,12 +98,18 @@ def _finding(sample: Sample, phase: Phase, stalls: Floats, ends: Floats) -> Find
     )
 
 
-def _tick(ends: Floats, stalls: Floats) -> tuple[int, float]:
-    """The tick that waits keep to best in ending, and how closely; not one that they keep to in beginning as well."""
+def _tick(ends: Floats, begins: Floats) -> tuple[float, float]:
+    """The tick that waits keep to best in ending, and how closely; not one that they keep to as well in beginning.
+
+    A stall may bring the next checkpoint's begin near a tick, but only a timer makes the ends keep to it better than
+    the begins. Few moments keep to anything by chance: of fewer than _LEAST_ENDS nothing is said.
+    """
+    if known(ends).size < _LEAST_ENDS:
+        return _TICKS_NS[0], 0.0
     found = {
-        period: concentration(known(ends), period)
+        period: closely
         for period in _TICKS_NS
-        if concentration(known(ends - stalls), period) < _ON_TICK
+        if (closely := concentration(known(ends), period)) > concentration(known(begins), period) + _NOISE
     } or {_TICKS_NS[0]: 0.0}
     best = next((period for period, closely in found.items() if closely >= _ON_TICK), max(found, key=found.__getitem__))
     return best, found[best]
