@@ -72,4 +72,5 @@ def test_a_backlog_leaves_a_doubt() -> None:
 def test_unknown_it_is_not_guessed() -> None:
     with pytest.raises(Unknowable, match="recorded by a version of colotrace"):
         found(limit=None)
+    assert found(limit=None, ram=np.full(N, 40e6)) == []  # shorter than one wait
     assert found(limit=0) == []  # no limit

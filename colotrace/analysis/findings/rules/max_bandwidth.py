@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from colotrace.analysis.findings.finding import Confidence, Finding
-from colotrace.analysis.findings.measures import median
+from colotrace.analysis.findings.measures import median, percentile
 from colotrace.analysis.findings.rule import Rule, Unknowable
 from colotrace.analysis.findings.sample import Sample
 from colotrace.phases import Role
@@ -55,9 +55,11 @@ def waits(sample: Sample) -> tuple[Floats, Flags] | None:
 
 def _look(sample: Sample) -> Iterator[Finding]:
     limit = sample.header.max_bandwidth_bytes_per_s
+    if percentile(sample.recent["ram_ns"], 0.9) < WAIT_NS / 2:
+        return  # whatever the limit is, nothing has waited for it
     if limit is None:
         reason = sample.header.missing.get("max_bandwidth_bytes_per_s", "")
-        raise Unknowable(f"max-bandwidth is not known: {reason}" if reason else "max-bandwidth is not known")
+        raise Unknowable(f"it is not known: {reason}" if reason else "it is not known")
     found = waits(sample)
     if found is None:
         return
