@@ -116,7 +116,8 @@ def _finding(sample: Sample, stream: _Stream) -> Finding:
     return Finding(
         rule=RULE.name,
         phase="ram",
-        title=f"the stream goes at {rate_text(rate)}" + (f": a network of {link}" if link else ", steadily, where copying pages is faster"),
+        title=f"the stream goes at {rate_text(rate)}"
+        + (f": a network of {link}" if link else ", steadily, and pages are copied faster"),
         numbers={
             "rate_bytes_per_s": round(rate),
             "spread": round(spread, 4),
