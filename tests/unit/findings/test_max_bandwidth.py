@@ -34,7 +34,7 @@ def found(limit: int | None = LIMIT, size: Any = SIZES, ram: Any = None, recv: A
 def test_times_that_the_bytes_foretell() -> None:
     (one,) = found()
     waits = np.ceil(SIZES / WINDOW) - 1
-    assert one.confidence is Confidence.HIGH and one.phase == "ram" and "20 MB/s" in one.title
+    assert one.confidence is Confidence.HIGH and one.phase == "ram" and "20.0 MB/s" in one.title
     assert one.numbers["part_of_checkpoints"] == round(float((waits >= 1).mean()), 4)
     assert one.numbers["no_wait_from_bytes_per_s"] == 10 * SIZES.max()
     assert f"--value {10 * SIZES.max()} --apply" in one.advice and "--pid 4711" in one.advice
