@@ -111,11 +111,12 @@ def _finding(sample: Sample, stream: _Stream) -> Finding:
     rate, spread, limit = stream.rate, stream.spread, sample.header.max_bandwidth_bytes_per_s
     link = next((name for name, wire in _LINKS.items() if _PAYLOAD[0] <= rate / wire <= _PAYLOAD[1]), None)
     least, most = percentile(stream.size, 0.1), percentile(stream.size, 0.9)
+    sizes = f"{size_text(least)} to {size_text(most)}" if least < most else size_text(most)
     per_page, in_ram = median(stream.time / stream.pages), median(stream.ram)
     confidence, reason = _confidence(stream, link)
     evidence = [
-        f"80 % of the rates lie within {spread:.1%} of {rate_text(rate)}, in checkpoints of {size_text(least)} to "
-        f"{size_text(most)}: {time_text(per_page)} a page, where copying one takes a few µs",
+        f"80 % of the rates lie within {spread:.1%} of {rate_text(rate)}, in checkpoints of {sizes}: "
+        f"{time_text(per_page)} a page, where copying one takes a few µs",
         f"of {time_text(median(stream.time))} from ram's begin to VMSTATE_RECEIVED, {time_text(in_ram)} are ram: by "
         f"its end some {size_text(stream.queued)} were still to be sent",
     ]
@@ -154,7 +155,7 @@ def _confidence(stream: _Stream, link: str | None) -> tuple[Confidence, str]:
     if link and stream.spread <= _SMALL_SPREAD:
         return Confidence.HIGH, f"one steady rate, and that of {link}; neither copying nor a busy secondary keeps to it"
     return Confidence.MEDIUM, (
-        "the kernel got more than it could send; a shaper, a shared network, a secondary that reads no faster look alike"
+        "the kernel got more than it could send; a shaper, a shared network or a slow secondary would look alike"
     )
 
 
