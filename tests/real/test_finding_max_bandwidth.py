@@ -1,4 +1,5 @@
-"""max-bandwidth: QEMU 5.2 keeps to it in a checkpoint, and waits as often as the bytes say; 7.2 does not."""
+"""max-bandwidth: QEMU 5.2 keeps to it in a checkpoint, and waits as often as the bytes say; 7.2 does not, unless its
+guest has huge pages."""
 
 from __future__ import annotations
 

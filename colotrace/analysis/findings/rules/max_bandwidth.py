@@ -4,7 +4,7 @@ migration_rate_limit() (migration/migration.c) lets a tenth of max-bandwidth thr
 over (BUFFER_DELAY). So the waits can be told from the bytes: a checkpoint of 2.5 windows has two of them. QEMU 5.2
 calls it for every page that it sends, in a checkpoint as well: its default of 128 MiB/s costs 32 MiB 200 ms. Later ones
 call it amid huge pages only (ram_save_host_page()): at 4 MB/s 7.2, 10.0 and 11.1 were seen to send 8 MiB of small pages
-in 5 ms; but 7.2, with its guest's memory on huge pages, 16 MiB at 20 MB/s in 801 ms.
+in 5 ms; but with the guest's memory on huge pages (hugetlb) each of them took 801 ms for 16 MiB at 20 MB/s.
 """
 
 from __future__ import annotations
