@@ -25,6 +25,7 @@ def test_in_the_shortest_pause_there_is_it_matters(make_pair: Callable[..., Colo
     assert numbers["cold_ns"] == numbers["hits"] * cost["emulated_cold_ns"]
     records = [r for r in of_type(json_lines((tmp_path / "run.jsonl").read_text()), "checkpoint") if r["pause_ns"]]
     assert numbers["pause_ns"] in {record["pause_ns"] for record in records}
+    assert one["confidence"] == "high"
     assert numbers["warm_part"] == round(numbers["warm_ns"] / numbers["pause_ns"], 4) >= 0.01
 
 

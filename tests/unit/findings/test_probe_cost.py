@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from colotrace.analysis.findings.finding import Finding
+from colotrace.analysis.findings.finding import Confidence, Finding
 from colotrace.analysis.findings.rule import Unknowable
 from colotrace.analysis.findings.rules.probe_cost import hits_in_pause
 from colotrace.phases import BOUNDARIES, Role
@@ -36,13 +36,20 @@ def found(pause: float, role: Role = Role.PRIMARY, **header: Any) -> list[Findin
 
 
 @pytest.mark.parametrize(("role", "hits"), [(Role.PRIMARY, PRIMARY_HITS), (Role.SECONDARY, SECONDARY_HITS)])
-def test_from_one_percent_on_they_matter(role: Role, hits: int) -> None:
-    assert found(hits * 1_000 * 100 + 100, role) == []
+def test_from_one_percent_on_they_matter_for_certain(role: Role, hits: int) -> None:
+    (hint,) = found(hits * 1_000 * 100 + 100, role)
     (one,) = found(hits * 1_000 * 100, role)
+    assert (hint.confidence, one.confidence) == (Confidence.LOW, Confidence.HIGH)
     assert (one.numbers["hits"], one.numbers["stepped_hits"]) == (hits, 0)
     assert (one.numbers["warm_ns"], one.numbers["cold_ns"]) == (hits * 1_000, hits * 12_000)
     assert one.numbers["warm_part"] == 0.01 and one.numbers["cold_part"] == 0.12 and one.cost_ns == hits * 1_000
-    assert one.phase == "pause" and "at least 1.0%" in one.title
+    assert one.phase == "pause" and one.title.endswith(": 1.0% to 12%")
+
+
+def test_from_ten_percent_of_what_they_may_cost_there_is_a_hint() -> None:
+    (one,) = found(PRIMARY_HITS * 12_000 * 10)
+    assert one.confidence is Confidence.LOW and one.numbers["cold_part"] == 0.1
+    assert found(PRIMARY_HITS * 12_000 * 10 + 100) == [] == found(5e6) == found(float("nan"))
 
 
 def test_single_stepped_ones_cost_more() -> None:
