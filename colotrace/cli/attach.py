@@ -42,7 +42,7 @@ Examples:
   sudo colotrace attach --pid 4711 --duration 60 --output run.jsonl
   sudo colotrace attach --duration 3600 --output run.parquet     then: colotrace report run.parquet
   sudo colotrace attach --output recordings/               recordings/host=H/vm=V/TIME-RUN-PID.parquet
-  sudo colotrace attach --pid 4711 --ring-size 16M --output run.jsonl  room for 67,000 checkpoints
+  sudo colotrace attach --pid 4711 --ring-size 16M --output run.jsonl  room for 56,000 checkpoints
   sudo colotrace attach --pid 4711 --dry-run               every place that would be probed; arms nothing
 """
 _NOTES_KEPT = 50

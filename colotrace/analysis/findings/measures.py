@@ -30,6 +30,13 @@ def percentile(values: Floats, part: float) -> float:
     return float(found[max(0, int(np.ceil(part * found.size)) - 1)]) if found.size else float("nan")
 
 
+def ratio(part: Floats, whole: Floats) -> Floats:
+    """One over the other; NaN where the whole is 0 or less."""
+    found = np.full(len(part), np.nan)
+    np.divide(part, whole, out=found, where=whole > 0)
+    return found
+
+
 def mean_cost(values: Floats, where: Flags, without: float) -> int:
     """What the values at `where` cost above `without`, on the average over all checkpoints, in nanoseconds."""
     return round(float(np.sum(np.maximum(values[where] - without, 0))) / len(values)) if len(values) else 0
