@@ -11,6 +11,7 @@ from colotrace.analysis import ramcost
 from colotrace.analysis.facts import differences, facts_of, meanings_of, notes_of, outcomes_of, problems_of
 from colotrace.analysis.findings.find import findings_of
 from colotrace.analysis.findings.sample import sample_of
+from colotrace.analysis.pairs import pairs_of
 from colotrace.analysis.slowest import Slow, slow_ones, slowest_indices
 from colotrace.analysis.statistics import Distribution, Integers, distribution, exact_sum, histogram
 from colotrace.analysis.summary import Report, Row, SeriesReport, Trigger
@@ -39,7 +40,8 @@ def report_of(
 ) -> Report:
     """The report of some series of a recording; `progress` is told in a few words what is being worked on."""
     reports = tuple(summarise(one, slowest=slowest, sample=sample, progress=progress) for one in series)
-    return Report(tuple(sources), tuple(problems), reports, differences(series), tuple(series))
+    pairs = pairs_of(series, progress)
+    return Report(tuple(sources), tuple(problems), reports, differences(series), tuple(series), pairs)
 
 
 def summarise(

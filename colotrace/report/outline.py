@@ -12,6 +12,7 @@ from colotrace.analysis.findings.finding import Findings
 from colotrace.analysis.findings.wording import details, head, rest
 from colotrace.analysis.statistics import PERCENTILE_NAMES
 from colotrace.analysis.summary import Report, Row, SeriesReport
+from colotrace.report.pairwording import matched_text, share_lines
 from colotrace.report.wording import (
     drift_lines,
     fact_text,
@@ -25,6 +26,7 @@ from colotrace.report.wording import (
 )
 from colotrace.units import time_text
 
+PAIRS_TITLE = "Both sides on one timeline"
 FINDINGS = "Findings"
 
 
@@ -62,14 +64,24 @@ class Chapter:
 
 
 def outline(report: Report) -> tuple[Chapter, ...]:
-    """The report's chapters: what is wrong with the files, then one a series, then what keeps them apart."""
+    """The report's chapters: problems of the files, one a series, the pairs, what keeps series apart."""
     chapters = []
     if report.problems:
         chapters.append(Chapter("Problems of the recording", (Section(None, report.problems, warning=True),)))
     chapters += [Chapter(one.label, tuple(_sections(one))) for one in report.series]
+    if report.pairs.found or report.pairs.problems:
+        chapters.append(Chapter(PAIRS_TITLE, tuple(_pairs(report))))
     if report.differences:
         chapters.append(Chapter("Not comparable", (Section(None, report.differences, warning=True),)))
     return tuple(chapters)
+
+
+def _pairs(report: Report) -> Iterator[Section]:
+    for pair in report.pairs.found:
+        where = "`colotrace merge` has more, and --format html a picture"
+        yield Section(pair.label, (matched_text(pair.merged), *share_lines(pair.merged)), below=(*pair.notes, where))
+    if report.pairs.problems:
+        yield Section(None, report.pairs.problems)
 
 
 def _sections(series: SeriesReport) -> Iterator[Section]:

@@ -39,7 +39,7 @@ def test_its_parts_are_told() -> None:
 
 @pytest.mark.parametrize(
     ("flush_ms", "load_ms", "total_ms", "speaks"),
-    [(4.1, 10, 20, True), (3.9, 10, 20, False), (2.1, 3, 20, True), (1.9, 3, 20, False), (0.1, 10, 20, False)],
+    [(5.1, 10, 20, True), (4.9, 10, 20, False), (2.1, 3, 20, True), (1.9, 3, 20, False), (0.1, 10, 20, False)],
 )
 def test_it_must_be_most_of_load_and_matter(flush_ms: float, load_ms: float, total_ms: float, speaks: bool) -> None:
     assert bool(found(flush_ms, load_ms, total_ms)) is speaks

@@ -17,7 +17,7 @@ from colotrace.phases import Mark, Role
 from colotrace.recording.schema import mark_column
 from colotrace.units import time_text
 
-_LEAST_OF_LOAD = 0.4
+_LEAST_OF_LOAD = 0.5
 _LEAST_OF_TOTAL = 0.1
 """Of the secondary's total: a flush that dominates a load which does not matter is no trouble."""
 
