@@ -6,9 +6,9 @@ VMSTATE_RECEIVED; bytes by ram_ns alone are up to twice that in checkpoints of 8
 checkpoints of any size, far below that of copying pages. What waits elsewhere does not: 40 ms of a delayed
 acknowledgement in recv leave ram alone and go with no size; zero pages are short in the stream, and so go by pages.
 
-Unlimited, a page takes 1.3 to 5 us (p10 to p90) on the nested machine that this was written on, over unix sockets and
-TCP, with 5.2 to 11.1, and up to 7 with four processes that want its two cores. So 10 us a page is no copying; networks
-above 400 MB/s are as fast, and cannot be told from it.
+Unlimited, a page takes 1.3 to 5 us (medians) on the nested machine that this was written on, over unix sockets and TCP,
+with 5.2 to 11.1, and up to 8 in a tenth of the checkpoints, four processes that want its two cores besides. So 10 us a
+page is no copying; networks above 400 MB/s are as fast, and cannot be told from it.
 """
 
 from __future__ import annotations
