@@ -19,7 +19,7 @@
 #define PHASE_INIT 1
 #define PHASE_WAIT 2
 #define PHASES 9
-#define MARKS 11
+#define MARKS 13
 #define TRIGGERS 4
 #define TRIGGER_TIMER 1
 

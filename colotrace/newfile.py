@@ -33,3 +33,9 @@ def open_private(path: str, option: str, *, empty: bool) -> int:
         if empty:
             os.ftruncate(fd, 0)
     return fd
+
+
+def write_private(path: str, option: str, data: bytes) -> None:
+    """Writes a whole file; see open_private()."""
+    with os.fdopen(open_private(path, option, empty=True), "wb") as file:
+        file.write(data)

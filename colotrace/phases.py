@@ -3,7 +3,7 @@
 Everything here is data. The probes' cookies (`Boundary.cookie`) carry it into the kernel program, which is a plain
 interpreter of it; the resolver looks for a code address for each boundary; recordings and tables use the names.
 Phases and their order are those of the seed's `checkpoint_recorder`; marks are QEMU's COLOMessage
-(qapi/migration.json) and the two VM state changes.
+(qapi/migration.json), the two VM state changes, and the flush of the secondary's cache.
 """
 
 from __future__ import annotations
@@ -86,10 +86,15 @@ class Mark(enum.Enum):
     """vm_start() is called; QMP's RESUME event follows."""
     VM_STARTED = "vm-started"
     """The call after vm_start(); RESUME has been emitted."""
+    CACHE_FLUSH = "cache-flush"
+    """Secondary: colo_flush_ram_cache() is called, to copy the pages that have changed from the cache to the VM. QEMU
+    5.0 does so within ram, and has no such mark."""
+    CACHE_FLUSHED = "cache-flushed"
+    """The call after colo_flush_ram_cache(): of qemu_load_device_state()."""
 
     @property
     def number(self) -> int:
-        """The mark in cookies and records: 1 to 11; 0 means none."""
+        """The mark in cookies and records: 1 to 13; 0 means none."""
         return MARKS.index(self) + 1
 
 
@@ -298,6 +303,8 @@ _SECONDARY = (
     Boundary("put-end", "device state is in the buffer", Phase.PUT),
     Boundary("recv-begin", "VMSTATE_RECEIVED is sent", opens=Phase.RECV, mark=Mark.VMSTATE_RECEIVED),
     Boundary("load-begin", "VMSTATE_RECEIVED has been sent", Phase.RECV, Phase.LOAD),
+    Boundary("cache-flush", "the cache is flushed", mark=Mark.CACHE_FLUSH),
+    Boundary("cache-flushed", "the cache has been flushed", mark=Mark.CACHE_FLUSHED),
     Boundary("vm-start", "the VM is told to start", mark=Mark.VM_START),
     _PAUSE_END,
     Boundary("loaded", "VMSTATE_LOADED is sent", mark=Mark.VMSTATE_LOADED, effects=Effect.COMPLETES),

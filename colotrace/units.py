@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 _TIME_UNITS = ((1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "µs"), (1, "ns"))
+_RATE_UNITS = ((10**9, "GB/s"), (10**6, "MB/s"), (10**3, "kB/s"), (1, "B/s"))
 _SIZE_UNITS = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"), (1, "B"))
 
 
@@ -14,6 +15,11 @@ def time_text(ns: float | None) -> str:
 def size_text(size: float | None) -> str:
     """A size in bytes: 32.1 MiB; a dash for one that is not known."""
     return "-" if size is None else f"-{size_text(-size)}" if size < 0 else _scaled(size, _SIZE_UNITS)
+
+
+def rate_text(bytes_per_s: float | None) -> str:
+    """A rate in bytes per second, in the decimal units of networks: 117 MB/s; a dash for one that is not known."""
+    return "-" if bytes_per_s is None else _scaled(bytes_per_s, _RATE_UNITS)
 
 
 def _scaled(value: float, units: tuple[tuple[int, str], ...]) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from colotrace.phases import MARKS
+from colotrace.phases import BOUNDARIES, MARKS, Role
 from colotrace.recording.parquet import LINES, VERSION
 from colotrace.recording.schema import COLUMNS, PARTS, SCHEMA_VERSION, mark_column
 from colotrace.recording.table import SCHEMA
@@ -28,6 +28,7 @@ TYPICAL_NS = {
 ODD, LOST = 100_000, 50_000
 """One of so many is incomplete or aborted; one of so many is lost."""
 PERSISTENCE = 0.9
+_OF_PRIMARY = [mark for mark in MARKS[1:] if mark in {b.mark for b in BOUNDARIES[Role.PRIMARY].values()}]
 DRIFT = 0.2
 """By which part load is longer at the end."""
 DELAYED_ACK_NS = 40_000_000
@@ -88,7 +89,7 @@ def _levels(random: Any, n: int, before: Any) -> Any:
 def _marks(begins: Any, times: dict[str, Any]) -> dict[str, Any]:
     """Some moments in the order of the marks, within the checkpoint; none is looked at by a report."""
     ends = begins + np.cumsum([times[name] for name in PARTS], axis=0)
-    return {mark_column(mark): ends[i % len(PARTS)] for i, mark in enumerate(MARKS[1:])}
+    return {mark_column(mark): ends[i % len(PARTS)] for i, mark in enumerate(_OF_PRIMARY)}
 
 
 def _table(columns: dict[str, Any], n: int, schema: Any) -> Any:

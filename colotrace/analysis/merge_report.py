@@ -8,8 +8,8 @@ from typing import Any
 
 from colotrace.analysis.merge import Merged, parts_of
 from colotrace.analysis.merge_clock import Piece
-from colotrace.analysis.merge_split import Split
-from colotrace.analysis.statistics import distribution
+from colotrace.analysis.merge_split import BACK, THERE, UNEXPLAINED, Split
+from colotrace.analysis.statistics import Distribution, distribution
 
 PPM = 1e-6
 
@@ -40,6 +40,35 @@ class ClockFigures:
             "drift_ppm": self.drift / PPM,
             "drift_error_ppm": self.drift_error / PPM,
         }
+
+
+@dataclass(frozen=True)
+class PartFigures:
+    """A part of a wait, or `total`, over all its checkpoints; `share` is of the wait, None if that took no time."""
+
+    name: str
+    times: Distribution
+    share: float | None
+
+
+def part_figures(split: Split) -> list[PartFigures]:
+    """The parts of a wait, and last its total."""
+    parts = [(name, distribution(split.parts_ns[name])) for name in parts_of(split)]
+    total = distribution(split.total_ns)
+    return [
+        PartFigures(name, times, times.total / total.total if total.total else None)
+        for name, times in [*parts, ("total", total)]
+    ]
+
+
+def shares(split: Split) -> dict[str, float]:
+    """What part of a wait is whose; nothing if the wait took no time."""
+    whole = float(split.total_ns.sum())
+    if not whole:
+        return {}
+    network = sum(float(split.parts_ns[name].sum()) for name in (THERE, BACK)) / whole
+    unexplained = float(split.parts_ns[UNEXPLAINED].sum()) / whole
+    return {"network": network, "the secondary's work": 1 - network - unexplained, "unexplained": unexplained}
 
 
 def clock_figures(merged: Merged) -> list[ClockFigures]:

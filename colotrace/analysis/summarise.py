@@ -9,6 +9,9 @@ import numpy as np
 
 from colotrace.analysis import ramcost
 from colotrace.analysis.facts import differences, facts_of, meanings_of, notes_of, outcomes_of, problems_of
+from colotrace.analysis.findings.find import findings_of
+from colotrace.analysis.findings.sample import sample_of
+from colotrace.analysis.pairs import pairs_of
 from colotrace.analysis.slowest import Slow, slow_ones, slowest_indices
 from colotrace.analysis.statistics import Distribution, Integers, distribution, exact_sum, histogram
 from colotrace.analysis.summary import Report, Row, SeriesReport, Trigger
@@ -37,7 +40,8 @@ def report_of(
 ) -> Report:
     """The report of some series of a recording; `progress` is told in a few words what is being worked on."""
     reports = tuple(summarise(one, slowest=slowest, sample=sample, progress=progress) for one in series)
-    return Report(tuple(sources), tuple(problems), reports, differences(series), tuple(series))
+    pairs = pairs_of(series, progress)
+    return Report(tuple(sources), tuple(problems), reports, differences(series), tuple(series), pairs)
 
 
 def summarise(
@@ -72,6 +76,8 @@ def summarise(
     cost = _ram_cost(series)
     if isinstance(cost, str):
         missing["ram_cost"] = cost
+    progress(f"{label}: findings")
+    findings = findings_of(sample_of(series))
     progress(f"{label}: the slowest")
     medians = {row.name: row.distribution.p50 for row in rows if row.name in parts}
     return SeriesReport(
@@ -92,6 +98,7 @@ def summarise(
         triggers=_triggers(series),
         failovers=tuple(series.failovers),
         notes=notes_of(series),
+        findings=findings,
         sampled=tuple(series.records(_spread(completed, sample))) if sample else (),
         missing=missing,
     )

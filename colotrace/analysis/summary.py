@@ -11,6 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from colotrace.analysis.findings.finding import Findings
+from colotrace.analysis.merge_report import as_json as merge_json
+from colotrace.analysis.pairs import Pairs
 from colotrace.analysis.ramcost import RamCost
 from colotrace.analysis.slowest import Slow
 from colotrace.analysis.statistics import Distribution, Histogram
@@ -124,6 +127,7 @@ class SeriesReport:
     triggers: tuple[Trigger, ...]
     failovers: tuple[Mapping[str, Any], ...]
     notes: tuple[NoteCount, ...]
+    findings: Findings = field(default_factory=Findings)
     sampled: tuple[Mapping[str, Any], ...] = ()
     """Whole records evenly spread over the series (all if they are few), where asked for; not in JSON."""
     missing: Mapping[str, str] = field(default_factory=dict)
@@ -155,6 +159,7 @@ class SeriesReport:
             ],
             "failovers": [dict(one) for one in self.failovers],
             "notes": [dataclasses.asdict(one) for one in self.notes],
+            "findings": self.findings.as_json(),
             "missing": dict(self.missing),
         }
 
@@ -164,7 +169,7 @@ class Report:
     """A report: `problems` of the files themselves, then a SeriesReport each, then what keeps them from being compared.
 
     `sources` are the names that the recordings were opened by; `series` and `source` run in parallel so that a renderer
-    that needs more than the report has can ask the recording.
+    that needs more than the report has can ask the recording. `pairs` are those of them that are both sides of a pair.
     """
 
     sources: tuple[str, ...]
@@ -172,6 +177,7 @@ class Report:
     series: tuple[SeriesReport, ...]
     differences: tuple[str, ...] = ()
     source: tuple[Series, ...] = field(default=(), repr=False, compare=False)
+    pairs: Pairs = field(default_factory=Pairs)
 
     def as_json(self) -> dict[str, object]:
         """The JSON report. What a foreign recording says in NaN or infinities, which JSON has not, is null."""
@@ -183,6 +189,8 @@ class Report:
                 "problems": list(self.problems),
                 "differences": list(self.differences),
                 "series": [one.as_json() for one in self.series],
+                "pairs": [merge_json(one.merged) | {"notes": list(one.notes)} for one in self.pairs.found],
+                "not_paired": list(self.pairs.problems),
             }
         )
         return found

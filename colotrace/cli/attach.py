@@ -14,6 +14,7 @@ from colotrace.checkpoint import Checkpoint, Event, Failover, Note
 from colotrace.cli import hush
 from colotrace.cli.armed import ARMED_FILE
 from colotrace.cli.dropping import give_up
+from colotrace.cli.findings import Looker, findings_json, findings_view
 from colotrace.cli.options import DURATION, QMP, SEED_COMPATIBLE, name_options, names_asked_for, pids_given
 from colotrace.cli.outputs import Outputs
 from colotrace.cli.ringsize import RING_SIZE
@@ -41,7 +42,7 @@ Examples:
   sudo colotrace attach --pid 4711 --duration 60 --output run.jsonl
   sudo colotrace attach --duration 3600 --output run.parquet     then: colotrace report run.parquet
   sudo colotrace attach --output recordings/               recordings/host=H/vm=V/TIME-RUN-PID.parquet
-  sudo colotrace attach --pid 4711 --ring-size 16M --output run.jsonl  room for 67,000 checkpoints
+  sudo colotrace attach --pid 4711 --ring-size 16M --output run.jsonl  room for 56,000 checkpoints
   sudo colotrace attach --pid 4711 --dry-run               every place that would be probed; arms nothing
 """
 _NOTES_KEPT = 50
@@ -131,6 +132,7 @@ class _Run:
         self._session, self._outputs = session, outputs
         self._wanted, self._as_json, self._qmp, self._seed_compatible = checkpoints, as_json, qmp, seed_compatible
         self._series: dict[tuple[int, Role], RoleSeries] = {}
+        self._looker = Looker()
         self._done: dict[int, int] = {target.pid: 0 for target in session.targets}
         self._is_live = not as_json and sys.stdout.isatty()
         self._view: LiveView | None = None
@@ -156,6 +158,7 @@ class _Run:
                 text = f"{title(target.name, target.pid)}: QEMU {target.plan.qemu_version}"
                 self._say(f"{text}, {len(target.probes)} probes armed")
         self._outputs.armed.create()
+        self._looker.begin(headers)
         note = give_up(self._session, self._qmp)
         self._emit(lines.event_json(note))
         if not self._as_json:
@@ -189,11 +192,14 @@ class _Run:
             summaries[0] = replace(summaries[0], info=self._migration_info(self._qmp))
         for summary in summaries:
             summary = replace(summary, failovers=tuple(self._failovers.get(summary.pid, ())))
-            self._emit({"type": "summary", **summary.as_json(seed_compatible=self._seed_compatible)})
+            found = self._looker.findings(summary.pid)
+            line = summary.as_json(seed_compatible=self._seed_compatible) | {"findings": findings_json(found)}
+            self._emit({"type": "summary", **line})
             if not self._as_json:
                 from colotrace.cli.tables import summary_view
 
                 self._console.print(summary_view(summary, self._series))
+                self._console.print(findings_view(found, wrap=self._is_live))
         return summaries
 
     def _migration_info(self, path: str) -> dict[str, object] | None:
@@ -239,6 +245,7 @@ class _Run:
     def _checkpoint(self, checkpoint: Checkpoint) -> None:
         key = (checkpoint.pid, checkpoint.role)
         self._series.setdefault(key, RoleSeries(*key)).add(checkpoint)
+        self._looker.add(checkpoint)
         if not self._as_json and not self._is_live:
             click.echo(checkpoint_line(checkpoint))  # our own words; and rich takes ten times as long
         self._done[checkpoint.pid] += checkpoint.completed

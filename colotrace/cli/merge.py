@@ -11,16 +11,16 @@ from colotrace.text import printable
 
 if TYPE_CHECKING:
     from colotrace.analysis.merge import Merged
-    from colotrace.analysis.merge_report import ClockFigures
     from colotrace.analysis.merge_split import Split
-    from colotrace.recording import Recording, Series
+    from colotrace.recording import Recording
 
-_MOST_LINES = 5
+_PAGES = (".html", ".htm")
 _EPILOG = """\b
 Examples:
   colotrace merge primary.parquet secondary.parquet
   colotrace merge primary.jsonl secondary.jsonl --json
   colotrace merge both.jsonl both.jsonl                 one attach of both, on one host
+  colotrace merge p.parquet s.parquet --output both.html      pictures in one page, which needs no network
   colotrace merge p.parquet s.parquet --output both.pftrace   for ui.perfetto.dev
 """
 
@@ -29,7 +29,7 @@ Examples:
 @click.argument("primary", type=click.Path())
 @click.argument("secondary", type=click.Path())
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
-@click.option("--output", metavar="FILE", type=click.Path(), help="Both sides as a Perfetto trace: .pftrace.")
+@click.option("--output", metavar="FILE", type=click.Path(), help="Both sides drawn: .html or .pftrace.")
 def command(primary: str, secondary: str, as_json: bool, output: str | None) -> None:
     """Puts the recordings of a pair's PRIMARY and SECONDARY, made at the same time on two hosts, on one clock.
 
@@ -43,8 +43,10 @@ def command(primary: str, secondary: str, as_json: bool, output: str | None) -> 
     from colotrace.phases import Role
     from colotrace.recording import open_recording
 
-    if output and not perfetto.is_trace(output):
-        raise click.UsageError(f"--output takes a Perfetto trace: a name that ends in {' or '.join(perfetto.SUFFIXES)}")
+    if output and not perfetto.is_trace(output) and not _is_page(output):
+        raise click.UsageError(
+            f"--output takes a page or a Perfetto trace: a name that ends in {', '.join((*_PAGES, *perfetto.SUFFIXES))}"
+        )
     recordings = [open_recording(path) for path in dict.fromkeys((primary, secondary))]
     _tell_problems(recordings)
     ours = merging.the_series(recordings[0], Role.PRIMARY)
@@ -54,8 +56,14 @@ def command(primary: str, secondary: str, as_json: bool, output: str | None) -> 
         click.echo(json.dumps(merge_report.as_json(merged)))
     else:
         _show(merged)
-    if output:
+    if output and _is_page(output):
+        _write_page(merged, output, (primary, secondary), [p for one in recordings for p in one.problems])
+    elif output:
         _write(merged, output)
+
+
+def _is_page(output: str) -> bool:
+    return output.lower().endswith(_PAGES)
 
 
 def _tell_problems(recordings: list[Recording]) -> None:
@@ -65,60 +73,49 @@ def _tell_problems(recordings: list[Recording]) -> None:
 
 
 def _show(merged: Merged) -> None:
-    from colotrace.analysis import merge_report
+    from colotrace.report import pairwording as words
 
     for note in merged.notes:
         click.echo(f"note: {printable(note)}")
     for series in (merged.primary, merged.secondary):
-        click.echo(f"{series.role.value:<10}{printable(_who(series))}")
-    found = merged.match
-    click.echo(
-        f"matched   {len(found.sequence):,} checkpoints, the primary's numbers {found.sequence[0]} to "
-        f"{found.sequence[-1]}; the secondary's are these {found.shift:+}"
-    )
-    lines = merge_report.clock_figures(merged)
-    for clock in lines[:_MOST_LINES]:
-        several = f" (checkpoints {clock.first} to {clock.last})" if len(found.pieces) > 1 else ""
-        click.echo(f"clocks    {_clock(clock)}{several}")
-    if len(lines) > _MOST_LINES:
-        click.echo(f"          and {len(lines) - _MOST_LINES} more stretches; --json has them all")
+        click.echo(f"{series.role.value:<10}{printable(words.who_text(series))}")
+    click.echo(f"matched   {words.matched_text(merged)}")
+    for number, line in enumerate(words.clock_lines(merged)):
+        click.echo(f"{'clocks' if number == 0 or line.startswith('secondary') else '':<10}{line}")
     for split in merged.splits.values():
         _show_split(split)
     for phase, reason in merged.missing.items():
         click.echo(f"\n{phase}: cannot be split: {printable(reason)}")
 
 
-def _who(series: Series) -> str:
-    name = series.vm or "a VM without a name"
-    where = f"pid {series.header.pid} on {series.host or 'an unknown host'}"
-    return f"{name}, {where}, {series.counts.completed:,} checkpoints"
-
-
-def _clock(clock: ClockFigures) -> str:
-    from colotrace.analysis.merge_report import PPM
-    from colotrace.units import time_text
-
-    errors = f"± {time_text(clock.error_ns)} in the middle, ± {time_text(clock.greatest_error_ns)} at most"
-    drift = f"drift {clock.drift / PPM:+.3f} ± {clock.drift_error / PPM:.3f} ppm"
-    return f"secondary - primary {clock.offset_ns / 1e9:+.9f} s {errors}; {drift}"
-
-
 def _show_split(split: Split) -> None:
-    from colotrace.analysis.merge import parts_of
+    from colotrace.analysis.merge_report import part_figures
     from colotrace.analysis.statistics import distribution
     from colotrace.units import time_text
 
-    total = distribution(split.total_ns)
+    *parts, total = part_figures(split)
     error = time_text(int(split.error_ns.max()))
-    click.echo(f"\nthe primary's {split.phase.value}, {total.n:,} checkpoints; borders ± {error}")
+    click.echo(f"\nthe primary's {split.phase.value}, {total.times.n:,} checkpoints; borders ± {error}")
     click.echo(f"  {'':<18}{'mean':>10}{'p50':>10}{'p99':>10}{'share':>9}")
-    rows = [(name, distribution(split.parts_ns[name])) for name in parts_of(split)]
-    for name, row in [*rows, ("total", total)]:
-        share = f"{100 * row.total / total.total:.1f} %" if total.total else ""
-        times = "".join(f"{time_text(ns):>10}" for ns in (row.mean, row.p50, row.p99))
-        click.echo(f"  {name:<18}{times}{share:>9}")
+    for row in [*parts, total]:
+        share = "" if row.share is None else f"{100 * row.share:.1f} %"
+        times = "".join(f"{time_text(ns):>10}" for ns in (row.times.mean, row.times.p50, row.times.p99))
+        click.echo(f"  {row.name:<18}{times}{share:>9}")
     own = distribution(split.own_ns)
     click.echo(f"  the secondary's own {split.phase.value}: mean {time_text(own.mean)}, p50 {time_text(own.p50)}")
+
+
+def _write_page(merged: Merged, output: str, sources: tuple[str, ...], problems: list[str]) -> None:
+    from colotrace.analysis.pairs import Pair, Place
+    from colotrace.errors import EnvironmentFault
+    from colotrace.newfile import write_private
+    from colotrace.report.html import pair_html
+
+    try:
+        page = pair_html(Pair(merged, Place(0, 0), Place(1, 0)), sources, problems)
+    except ModuleNotFoundError as error:
+        raise EnvironmentFault(f"cannot make html: {error}", "Install what colotrace depends on.") from error
+    write_private(output, "--output", page.encode())
 
 
 def _write(merged: Merged, output: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -60,9 +59,11 @@ def command(
     RECORDING is a file that attach --output wrote, a directory of such files, or a quoted pattern of names. Lost,
     incomplete and aborted checkpoints come first; then times per phase, the slowest pauses and what made them, drifts,
     and the cost of a page. A percentile that there are too few checkpoints for is a dash; what is unknown has its
-    reason.
+    reason. Both sides of a pair among the recordings are found by merging them (colotrace merge): whose the primary's
+    waits were is said, and drawn in the page.
     """
     from colotrace.analysis.summarise import report_of
+    from colotrace.newfile import write_private
     from colotrace.recording import open_recording
 
     with _progress() as tell:
@@ -80,7 +81,7 @@ def command(
         click.echo(data, nl=False)
         return
     path = output or _beside(recordings[0], form)
-    _write(path, data)
+    write_private(path, "--output", data)
     if form in _TO_FILES:
         click.echo(path)
 
@@ -149,14 +150,6 @@ def _beside(recording: str, form: str) -> str:
         return str(path / f"report.{form}")
     name = path.name if path.exists() else "report"  # a pattern of names is no name for a file
     return str(path.with_name(f"{Path(name).stem}.{form}"))
-
-
-def _write(path: str, data: bytes) -> None:
-    """Writes a file for its owner only, or raises OutputError."""
-    from colotrace.newfile import open_private
-
-    with os.fdopen(open_private(path, "--output", empty=True), "wb") as file:
-        file.write(data)
 
 
 @contextmanager

@@ -1,9 +1,9 @@
 """Recordings as Perfetto traces: TrackEvents, for ui.perfetto.dev and trace_processor.
 
-A track per process and role: its waits and checkpoints as slices, the phases within, the messages as instants, joined
-by flows where both sides are in the trace. Below it, a track for the VM's pause and counters of bytes. Times are
-nanoseconds of CLOCK_MONOTONIC, of the primary's host where two hosts are in one trace; a snapshot of the clocks gives
-the time of day.
+A track per process and role: its waits and checkpoints as slices, the phases within, the flush of the secondary's cache
+within load, the messages as instants, joined by flows where both sides are in the trace. Below it, a track for the VM's
+pause and counters of bytes. Times are nanoseconds of CLOCK_MONOTONIC, of the primary's host where two hosts are in one
+trace; a snapshot of the clocks gives the time of day.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ Align = Callable[[Line, list[int]], list[int]]
 
 _SEQUENCE = 1
 _COUNTERS = {"ram_bytes": "RAM sent", "device_bytes": "device state"}
+_WITHIN = {Phase.LOAD: ("cache flush", Mark.CACHE_FLUSH, Mark.CACHE_FLUSHED)}
+"""A slice inside a phase's, between two marks."""
 _TOLD_ROWS = 1000
 
 
@@ -114,6 +116,12 @@ class _Trace:
         slices.append((at[begin], event.TYPE_SLICE_BEGIN, whole, {"facts": facts}))
         for phase, (opens, closes) in sorted(spans.items(), key=lambda item: item[1]):
             slices.append((at[opens], event.TYPE_SLICE_BEGIN, phase.value, {}))
+            if phase in _WITHIN:
+                name, *ends = _WITHIN[phase]
+                begun, ended = (marks.get(mark.value) for mark in ends)
+                if begun is not None and ended is not None:
+                    slices.append((at[begun], event.TYPE_SLICE_BEGIN, name, {}))
+                    slices.append((at[ended], event.TYPE_SLICE_END, None, {}))
             slices.append((at[closes], event.TYPE_SLICE_END, None, {}))
         number = side.number(line)
         for mark in MESSAGES[1:]:

@@ -8,7 +8,15 @@ from collections.abc import Mapping, Sequence
 
 from colotrace.errors import EnvironmentFault
 from colotrace.kernel.compiler import FUNCTION, load_fault
-from colotrace.kernel.layout import PROBES_ARMED, PROBES_LOST, PROBES_NOT_ALL, Target, Totals, TotalsKey
+from colotrace.kernel.layout import (
+    PROBES_ARMED,
+    PROBES_LOST,
+    PROBES_NOT_ALL,
+    CheckpointRecord,
+    Target,
+    Totals,
+    TotalsKey,
+)
 from colotrace.kernel.link import UprobeMultiLink
 from colotrace.kernel.loader import Loaded, LoadError
 from colotrace.kernel.object import KernelObject
@@ -17,8 +25,8 @@ from colotrace.kernel.ring import RingBuffer
 from colotrace.phases import Role
 
 DEFAULT_RING_BYTES = 1 << 20
-"""Room for 3,700 checkpoint records (272 bytes and a header of 8) while user space is busy elsewhere."""
-RECORD_ROOM = 280
+"""Room for 3,500 checkpoint records (288 bytes and a header of 8) while user space is busy elsewhere."""
+RECORD_ROOM = ct.sizeof(CheckpointRecord) + 8
 """What a checkpoint's record takes of it."""
 BATCH = 4096
 """How many messages are taken at a time while more may come: several VMs together can be faster than user space."""

@@ -83,18 +83,21 @@ def query_migrate(path: str, pid: int | None = None, timeout_s: float = TIMEOUT_
     return _query("query-migrate", path, pid, timeout_s)
 
 
-def query_vm(path: str, pid: int | None = None, timeout_s: float = TIMEOUT_S) -> tuple[str | None, int | None]:
-    """The VM's UUID, and x-checkpoint-delay in milliseconds (query-uuid, query-migrate-parameters); None for one that
-    QEMU does not tell. Raises QmpError as QmpConnection does."""
+def query_vm(
+    path: str, pid: int | None = None, timeout_s: float = TIMEOUT_S
+) -> tuple[str | None, int | None, int | None]:
+    """The VM's UUID, x-checkpoint-delay in milliseconds and max-bandwidth in bytes/s (query-uuid,
+    query-migrate-parameters); None for one that QEMU does not tell. Raises QmpError as QmpConnection does."""
     with QmpConnection(path, pid, timeout_s) as connection:
         uuid = connection.execute("query-uuid")
         parameters = connection.execute("query-migrate-parameters")
     uuid = uuid.get("UUID") if isinstance(uuid, dict) else None
-    delay = parameters.get("x-checkpoint-delay") if isinstance(parameters, dict) else None
-    return (
-        uuid if isinstance(uuid, str) and uuid.strip("0-") else None,
-        delay if isinstance(delay, int) and not isinstance(delay, bool) else None,
+    known = parameters if isinstance(parameters, dict) else {}
+    delay, bandwidth = (
+        value if isinstance(value, int) and not isinstance(value, bool) else None
+        for value in (known.get("x-checkpoint-delay"), known.get("max-bandwidth"))
     )
+    return uuid if isinstance(uuid, str) and uuid.strip("0-") else None, delay, bandwidth
 
 
 def query_colo_status(path: str, pid: int | None = None, timeout_s: float = TIMEOUT_S) -> dict[str, object]:

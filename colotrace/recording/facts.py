@@ -14,16 +14,19 @@ if TYPE_CHECKING:
 NO_QMP = "no QMP socket was given (--qmp)"
 NO_UUID = "the VM has none (-uuid)"
 NO_DELAY = "query-migrate-parameters answered without x-checkpoint-delay"
+NO_BANDWIDTH = "query-migrate-parameters answered without max-bandwidth"
 NOT_MEASURED = "measured only where a recording is written (--output)"
 _RANDOM = Path("/proc/sys/kernel/random")
 
 
 @dataclass(frozen=True)
 class VmFacts:
-    """What was asked of one VM: its UUID, and x-checkpoint-delay in milliseconds. None has its reason in `missing`."""
+    """What was asked of one VM: its UUID, x-checkpoint-delay in milliseconds, max-bandwidth in bytes/s (as they were
+    when the run began). None has its reason in `missing`."""
 
     uuid: str | None = None
     checkpoint_delay_ms: int | None = None
+    max_bandwidth_bytes_per_s: int | None = None
     missing: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -41,20 +44,22 @@ class RunFacts:
         """What is known of a target's VM: QMP's answers if it was asked, else the command line's."""
         if target.pid in self.asked:
             return self.asked[target.pid]
-        missing = {"checkpoint_delay_ms": NO_QMP}
+        missing = {"checkpoint_delay_ms": NO_QMP, "max_bandwidth_bytes_per_s": NO_QMP}
         if target.uuid is None:
             missing["vm_uuid"] = NO_UUID
-        return VmFacts(target.uuid, None, missing)
+        return VmFacts(target.uuid, missing=missing)
 
 
-def answers(uuid: str | None, checkpoint_delay_ms: int | None) -> VmFacts:
+def answers(uuid: str | None, checkpoint_delay_ms: int | None, max_bandwidth_bytes_per_s: int | None) -> VmFacts:
     """A VM's answers over QMP as facts (colotrace.qmp.client.query_vm)."""
     missing = {}
     if uuid is None:
         missing["vm_uuid"] = NO_UUID
     if checkpoint_delay_ms is None:
         missing["checkpoint_delay_ms"] = NO_DELAY
-    return VmFacts(uuid, checkpoint_delay_ms, missing)
+    if max_bandwidth_bytes_per_s is None:
+        missing["max_bandwidth_bytes_per_s"] = NO_BANDWIDTH
+    return VmFacts(uuid, checkpoint_delay_ms, max_bandwidth_bytes_per_s, missing)
 
 
 def run_facts(

@@ -15,7 +15,7 @@ NO_HEADER = "the recording has no line `attached` for this process"
 _TEXTS = (
     "host", "run", "kernel", "clock", "boot_id", "started", "exe", "qemu_version", "build_id", "colotrace_version",
 )  # fmt: skip
-_INTEGERS = ("realtime_minus_monotonic_ns", "checkpoint_delay_ms", "probes")
+_INTEGERS = ("realtime_minus_monotonic_ns", "checkpoint_delay_ms", "max_bandwidth_bytes_per_s", "probes")
 _OBJECTS = ("probe_cost", "plan")
 
 
@@ -25,9 +25,9 @@ class Header:
 
     `vm` is the VM's name, `run` a UUID of the attach that all its targets share, `started` the wall clock then (ISO
     8601, UTC), `boot_id` the kernel's: times of CLOCK_MONOTONIC compare within one boot only. `checkpoint_delay_ms` is
-    QEMU's x-checkpoint-delay, `probe_cost` ProbeCost.as_json(), `roles` the quality of each phase, `meanings` what the
-    binary does in which phase (colotrace.resolve.meanings), `plan` where the probes are. What is None has its reason in
-    `missing`. `raw` is the whole line.
+    QEMU's x-checkpoint-delay, `max_bandwidth_bytes_per_s` its max-bandwidth, `probe_cost` ProbeCost.as_json(), `roles`
+    the quality of each phase, `meanings` what the binary does in which phase (colotrace.resolve.meanings), `plan` where
+    the probes are. What is None has its reason in `missing`. `raw` is the whole line.
     """
 
     pid: int
@@ -47,6 +47,7 @@ class Header:
     colotrace_version: str | None = None
     probes: int | None = None
     checkpoint_delay_ms: int | None = None
+    max_bandwidth_bytes_per_s: int | None = None
     probe_cost: Mapping[str, Any] | None = None
     plan: Mapping[str, Any] | None = None
     roles: Mapping[str, Mapping[str, str | None]] = field(default_factory=dict)

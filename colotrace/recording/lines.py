@@ -38,6 +38,7 @@ def attached_json(target: AttachedTarget, facts: RunFacts) -> dict[str, object]:
         "qemu_version": plan.qemu_version,
         "build_id": plan.build_id,
         "checkpoint_delay_ms": vm.checkpoint_delay_ms,
+        "max_bandwidth_bytes_per_s": vm.max_bandwidth_bytes_per_s,
         "probes": len(plan.probes),
         "roles": {
             role.value: {p.value: quality.value if quality else None for p, quality in role_plan.phases.items()}
@@ -57,12 +58,16 @@ def attached_json(target: AttachedTarget, facts: RunFacts) -> dict[str, object]:
 
 
 def plan_json(plan: ProbePlan) -> dict[str, object]:
-    """The plan in short: each probe's unbiased address by role and boundary. colotrace inspect gives the evidence."""
+    """The plan in short: each probe's unbiased address by role and boundary, and which boundaries have a probe that the
+    kernel must single-step. colotrace inspect gives the evidence."""
     roles = {role.value: role_plan.probes for role, role_plan in plan.roles.items()} | {"process": plan.process_probes}
     return {
         "machine": plan.machine,
         "sources": list(plan.sources),
         "probes": {role: {p.boundary.name: f"{p.address:#x}" for p in probes} for role, probes in roles.items()},
+        "stepped": {
+            role: sorted({p.boundary.name for p in probes if not p.emulated}) for role, probes in roles.items()
+        },
         "ram_counters": plan.ram_counters.evidence,
     }
 

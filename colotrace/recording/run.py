@@ -12,7 +12,7 @@ from colotrace.recording.header import Header, check_version, parse_header, unkn
 from colotrace.recording.jsonl import Problems, read_jsonl
 from colotrace.recording.parquet import read_parquet
 from colotrace.recording.schema import NAMES, Row, from_row, to_row
-from colotrace.recording.table import ParquetPart, RowStore, TablePart, to_rows
+from colotrace.recording.table import ParquetPart, RowStore, TablePart, Wanted, to_rows
 from colotrace.recording.writing import format_of
 
 KNOWN_TYPES = frozenset({"attached", "note", "failover", "summary"})
@@ -61,8 +61,16 @@ class Run:
 
     def batches(self, *names: str) -> Iterator[Any]:
         """Record batches of these columns, in the rows' order."""
+        for _, batch in self.pieces(names, lambda begin, end: True):
+            yield batch
+
+    def pieces(self, names: Sequence[str], wanted: Wanted) -> Iterator[tuple[int, Any]]:
+        """The same with the place of each batch's first row, without most batches of which nothing is wanted."""
+        first = 0
         for part in self._parts:
-            yield from part.batches(names)
+            for at, batch in part.pieces(names, _behind(first, wanted)):
+                yield first + at, batch
+            first += part.rows
 
     def take(self, positions: Sequence[int]) -> list[dict[str, Any]]:
         """Whole checkpoints, as their lines, by their positions among the rows; positions ascend."""
@@ -130,6 +138,10 @@ def open_run(path: str) -> Run:
             "colotrace attach --output FILE makes one; .jsonl, .csv and .parquet are read.",
         )
     return Run(path, kind, [store.finish()], others, problems.sentences())
+
+
+def _behind(first: int, wanted: Wanted) -> Wanted:
+    return lambda begin, end: wanted(first + begin, first + end)
 
 
 def _bare(line: Mapping[str, Any]) -> dict[str, Any]:

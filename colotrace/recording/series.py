@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -71,6 +71,17 @@ class Series:
     def label(self) -> str:
         """VM and role; names are as they were recorded, so escape them where they are shown."""
         return f"{self.vm or f'pid {self.header.pid}'} {self.role.value}"
+
+    def by_run(self) -> list[Series]:
+        """Each run by itself, in the order of their start."""
+        return [Series([strand]) for strand in self._strands]
+
+    def part(self, begin: int, end: int) -> Series:
+        """Of a single run: its completed checkpoints begin..end-1, by their place; `counts` stay the run's."""
+        (strand,) = self._strands
+        completed = np.zeros_like(strand.completed)
+        completed[np.flatnonzero(strand.completed)[begin:end]] = True
+        return Series([replace(strand, completed=completed)])
 
     def values(self, column: str) -> Numbers:
         """A column of the completed checkpoints, in order, without nulls."""
@@ -232,10 +243,11 @@ def _lost_by_kernel(run: Run, pid: int, role: Role) -> int | None:
 
 
 def _chosen(strand: Strand, names: Sequence[str]) -> Iterator[tuple[Any, Flags]]:
-    begin = 0
-    for batch in strand.run.batches(*names):
+    def wanted(begin: int, end: int) -> bool:
+        return bool(strand.completed[begin:end].any())
+
+    for begin, batch in strand.run.pieces(names, wanted):
         chosen = strand.completed[begin : begin + batch.num_rows].copy()
-        begin += batch.num_rows
         if chosen.any():
             yield batch, chosen
 

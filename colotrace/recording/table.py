@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from colotrace.recording.schema import COLUMNS, INTEGER, NAMES, WORDS, Row
+
+Wanted = Callable[[int, int], bool]
+"""Whether any of the rows begin..end-1 is of use."""
 
 BATCH_ROWS = 4096
 MOST_IN_MEMORY = 1 << 18
@@ -89,9 +92,12 @@ class TablePart:
         self._table = table
         self.rows = table.num_rows
 
-    def batches(self, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        """These columns, a piece at a time."""
-        yield from self._table.select(names).to_batches()
+    def pieces(self, names: Sequence[str], wanted: Wanted) -> Iterator[tuple[int, pa.RecordBatch]]:
+        """These columns, a piece at a time with the place of its first row."""
+        begin = 0
+        for batch in self._table.select(names).to_batches():
+            yield begin, batch
+            begin += batch.num_rows
 
     def take(self, positions: Sequence[int]) -> list[Row]:
         """Whole rows by their positions, which ascend."""
@@ -106,14 +112,23 @@ class ParquetPart:
         self.rows = file.metadata.num_rows
         self._has = set(file.schema_arrow.names)
 
-    def batches(self, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        """These columns, a row group at a time; those that the file has not are null."""
+    def pieces(self, names: Sequence[str], wanted: Wanted) -> Iterator[tuple[int, pa.RecordBatch]]:
+        """These columns, a row group at a time with the place of its first row; those that the file has not are null.
+
+        Row groups that are not wanted are not read.
+        """
         there = [name for name in names if name in self._has]
+        begin = 0
         for group in range(self._file.num_row_groups):
-            table = self._file.read_row_group(group, columns=there or ["pid"], use_threads=True)
-            rows = table.num_rows
-            arrays = [_column(table, name, rows) for name in names]
-            yield from pa.Table.from_arrays(arrays, names=list(names)).combine_chunks().to_batches()
+            rows = self._file.metadata.row_group(group).num_rows
+            if wanted(begin, begin + rows):
+                table = self._file.read_row_group(group, columns=there or ["pid"], use_threads=True)
+                arrays = [_column(table, name, rows) for name in names]
+                at = begin
+                for batch in pa.Table.from_arrays(arrays, names=list(names)).combine_chunks().to_batches():
+                    yield at, batch
+                    at += batch.num_rows
+            begin += rows
 
     def take(self, positions: Sequence[int]) -> list[Row]:
         """Whole rows by their positions, which ascend."""

@@ -11,36 +11,66 @@ import base64
 import gzip
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from html import escape
 from importlib.resources import files
 from pathlib import PurePath
 from string import Template
 from typing import Any
 
+from colotrace.analysis.pairs import Pair
 from colotrace.analysis.summary import Report
-from colotrace.report import sections
+from colotrace.phases import SENDERS
+from colotrace.report import pairsections, sections
 from colotrace.report.embed import columns
 from colotrace.report.figures import base_layout, distributions, over_time, theme_layout
-from colotrace.report.pagedata import PART, WHOLE, SeriesData, gather
+from colotrace.report.pagedata import PART, WHOLE, SeriesData
+from colotrace.report.pagedata import gather as gather_series
+from colotrace.report.pairdata import PairData, gather, gather_pairs
+from colotrace.report.pairfigures import waits_over_run
 from colotrace.report.palette import PHASE_COLOURS, PHASE_TEXTURES, THEMES
+from colotrace.report.tables import problems, text
 
 LEAST_OF_SERIES = 100
+_SCRIPTS = ("base.js", "pair.js", "page.js")
 
 
 def html(report: Report) -> str:
-    """The whole page."""
+    """The whole page of a report."""
+    series, pairs = _gathered(report), gather_pairs(report)
+    both = pairsections.links(pairs)
+    return _page(
+        "COLO checkpoints: " + _names(report.sources),
+        series,
+        pairs,
+        problems("Problems", (*report.problems, *report.differences)),
+        sections.overview([one.report for one in series]) + pairsections.summary(pairs, report.pairs.problems),
+        *(sections.section(number, one, both) for number, one in enumerate(series, 1)),
+    )
+
+
+def pair_html(pair: Pair, sources: Sequence[str], found_problems: Sequence[str] = ()) -> str:
+    """A page with nothing but both sides of a pair."""
+    title = "COLO checkpoints on both sides: " + _names(sources)
+    return _page(title, [], [gather(pair)], problems("Problems", found_problems), "")
+
+
+def _page(
+    title: str, series: list[SeriesData], pairs: list[PairData], warnings: str, overview: str, *parts: str
+) -> str:
+    """A page; `warnings`, `overview` and `parts` are markup that stands before the pairs."""
     from plotly.offline import get_plotlyjs
 
     plotly = get_plotlyjs()
-    script, style = _asset("page.js"), _asset("page.css")
-    series = _gathered(report)
-    title = "COLO checkpoints: " + ", ".join(dict.fromkeys(PurePath(one).name or one for one in report.sources))
+    script, style = "".join(map(_asset, _SCRIPTS)), _asset("page.css")
     data = {
         "themes": {theme.name: theme_layout(theme) for theme in THEMES},
         "texts": {theme.name: theme.text for theme in THEMES},
+        "grids": {theme.name: theme.grid for theme in THEMES},
+        "papers": {theme.name: theme.paper for theme in THEMES},
         "colours": PHASE_COLOURS,
         "textures": PHASE_TEXTURES,
+        "senders": {mark.name: role.value for mark, role in SENDERS.items()},
         "layout": base_layout(420),
         "series": [
             {
@@ -50,18 +80,25 @@ def html(report: Report) -> str:
             }
             for one in series
         ],
+        "pairs": [
+            {"figures": {"waits": waits_over_run(one)}, "checkpoints": one.columns, "first": one.first} for one in pairs
+        ],
     }
     return Template(_asset("template.html")).substitute(
         policy=escape(_policy(plotly, script)),
-        title=sections.text(title),
+        title=text(title),
         style=style + "".join(_theme_rules()),
-        problems=sections.problems("Problems", (*report.problems, *report.differences)),
-        overview=sections.overview([one.report for one in series]),
-        sections="\n".join(sections.section(number, one) for number, one in enumerate(series, 1)),
+        problems=warnings,
+        overview=overview,
+        sections="\n".join((*parts, *(pairsections.section(number, one) for number, one in enumerate(pairs, 1)))),
         data=json_text(data),
         plotly=base64.b64encode(gzip.compress(plotly.encode(), mtime=0)).decode(),
         script=script,
     )
+
+
+def _names(sources: Sequence[str]) -> str:
+    return ", ".join(dict.fromkeys(PurePath(one).name or one for one in sources))
 
 
 def _gathered(report: Report) -> list[SeriesData]:
@@ -69,13 +106,13 @@ def _gathered(report: Report) -> list[SeriesData]:
     sizes = [one.outcomes.completed for one in report.series]
     total = sum(sizes)
     budgets = sizes if total <= WHOLE else [max(LEAST_OF_SERIES, size * PART // total) for size in sizes]
-    return [gather(*one) for one in zip(report.series, report.source, budgets, strict=True)]
+    return [gather_series(*one) for one in zip(report.series, report.source, budgets, strict=True)]
 
 
 def json_text(data: Any) -> str:
     """JSON that may stand in a script element: no `<` can end it or begin a comment."""
-    text = json.dumps(data, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+    words = json.dumps(data, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return words.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 def _asset(name: str) -> str:

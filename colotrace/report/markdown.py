@@ -48,10 +48,13 @@ def _lines(report: Report) -> Iterator[str]:
 def _section(section: Section) -> Iterator[str]:
     if section.heading:
         yield f"\n### {escape(section.heading)}"
-    if section.lines:
+    if section.lines or section.points:
         yield ""
     for line in section.lines:
         yield f"- **{escape(line)}**" if section.warning else f"- {_line(line)}"
+    for point, belonging in section.points:
+        yield f"- **{escape(point)}**"
+        yield from (f"  - {_line(line)}" for line in belonging)
     if section.table:
         yield ""
         yield from _table(section.table)

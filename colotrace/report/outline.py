@@ -8,8 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from colotrace.analysis.findings.finding import Findings
+from colotrace.analysis.findings.wording import details, head, rest
 from colotrace.analysis.statistics import PERCENTILE_NAMES
 from colotrace.analysis.summary import Report, Row, SeriesReport
+from colotrace.report.pairwording import matched_text, share_lines
 from colotrace.report.wording import (
     drift_lines,
     fact_text,
@@ -22,6 +25,9 @@ from colotrace.report.wording import (
     when_text,
 )
 from colotrace.units import time_text
+
+PAIRS_TITLE = "Both sides on one timeline"
+FINDINGS = "Findings"
 
 
 @dataclass(frozen=True)
@@ -36,12 +42,16 @@ class Table:
 
 @dataclass(frozen=True)
 class Section:
-    """Lines before a table, the table, and lines below it. `warning` marks lines that nobody should miss."""
+    """Lines before a table, the table, and lines below it. `warning` marks lines that nobody should miss.
+
+    `points` are sentences with what belongs to each; they come after the lines.
+    """
 
     heading: str | None
     lines: tuple[str, ...] = ()
     table: Table | None = None
     below: tuple[str, ...] = ()
+    points: tuple[tuple[str, tuple[str, ...]], ...] = ()
     warning: bool = False
 
 
@@ -54,14 +64,24 @@ class Chapter:
 
 
 def outline(report: Report) -> tuple[Chapter, ...]:
-    """The report's chapters: what is wrong with the files, then one a series, then what keeps them apart."""
+    """The report's chapters: problems of the files, one a series, the pairs, what keeps series apart."""
     chapters = []
     if report.problems:
         chapters.append(Chapter("Problems of the recording", (Section(None, report.problems, warning=True),)))
     chapters += [Chapter(one.label, tuple(_sections(one))) for one in report.series]
+    if report.pairs.found or report.pairs.problems:
+        chapters.append(Chapter(PAIRS_TITLE, tuple(_pairs(report))))
     if report.differences:
         chapters.append(Chapter("Not comparable", (Section(None, report.differences, warning=True),)))
     return tuple(chapters)
+
+
+def _pairs(report: Report) -> Iterator[Section]:
+    for pair in report.pairs.found:
+        where = "`colotrace merge` has more, and --format html a picture"
+        yield Section(pair.label, (matched_text(pair.merged), *share_lines(pair.merged)), below=(*pair.notes, where))
+    if report.pairs.problems:
+        yield Section(None, report.pairs.problems)
 
 
 def _sections(series: SeriesReport) -> Iterator[Section]:
@@ -71,6 +91,7 @@ def _sections(series: SeriesReport) -> Iterator[Section]:
     if series.problems:
         yield Section(None, series.problems, warning=True)
     if series.outcomes.completed:
+        yield _findings(series.findings)
         yield _phases(series)
         yield _sizes(series)
         yield Section("Cost of a page", tuple(ram_cost_lines(series)))
@@ -89,6 +110,11 @@ def _sections(series: SeriesReport) -> Iterator[Section]:
         yield Section("What this QEMU does where", ("; ".join(lines),))
     facts = tuple((one.title, fact_text(one)) for one in series.facts)
     yield Section("Recorded", table=Table(("what", "value"), facts, frozenset({"what", "value"})))
+
+
+def _findings(findings: Findings) -> Section:
+    points = tuple((head(one), details(one)) for one in findings.found)
+    return Section(FINDINGS, () if points else ("none",), below=tuple(rest(findings)), points=points)
 
 
 def _phases(series: SeriesReport) -> Section:

@@ -35,6 +35,10 @@ PHASE_TEXTURES: dict[str, str] = {
 }
 """The phase's pattern of fill, by plotly's names (marker.pattern.shape): neighbours differ."""
 
+WAIT_COLOURS: dict[str, str] = {"network there": "#56b4e9", "network back": "#cc79a7", "unexplained": "#8c8c8c"}
+WAIT_TEXTURES: dict[str, str] = {"network there": "/", "network back": "|", "unexplained": "."}
+"""Of the parts of a wait (colotrace.analysis.merge_split) that are no phase of the secondary."""
+
 SERIES_COLOURS: tuple[str, ...] = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 """For lines that are no phases: sizes, recordings, sides of a comparison."""
 

@@ -5,35 +5,21 @@ What the other formats say too is the outline's (colotrace.report.outline); here
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from html import escape
+from collections.abc import Mapping, Sequence
 
 from colotrace.analysis.statistics import PERCENTILE_NAMES
 from colotrace.analysis.summary import Report, SeriesReport
 from colotrace.report.embed import identifiers
 from colotrace.report.figures import time_of_day
-from colotrace.report.outline import Section, outline
+from colotrace.report.outline import FINDINGS, Section, outline
 from colotrace.report.pagedata import SeriesData
+from colotrace.report.tables import problems, table, text, time_cell
 from colotrace.report.wording import fact_text, number, outcomes_text
-from colotrace.text import printable
 from colotrace.units import time_text
 
 _COUNTS = ("completed", "incomplete", "aborted", "lost")
 _FIGURES = ("mean", "sd", *PERCENTILE_NAMES, "max")
 _WHOLES = ("total", "pause")
-
-
-def text(value: object) -> str:
-    """Any text as the page shows it: no markup, no control characters."""
-    return escape(printable(str(value)))
-
-
-def problems(heading: str, found: Sequence[str]) -> str:
-    """What is wrong with the recording: the first thing on the page, and in its series."""
-    if not found:
-        return ""
-    items = "".join(f"<li>{text(one)}</li>" for one in found)
-    return f'<div class="problems" role="note"><strong>{heading}</strong><ul>{items}</ul></div>'
 
 
 def overview(series: Sequence[SeriesReport]) -> str:
@@ -46,18 +32,22 @@ def overview(series: Sequence[SeriesReport]) -> str:
             count = getattr(one.outcomes, name)
             warn = ' class="warn"' if name != "completed" and count != 0 else ""
             cells.append(f"<td{warn}>{number(count)}</td>")
-        cells += [_time_cell(getattr(row.distribution, name) if row else None) for name in ("p50", "p99", "max")]
+        cells += [time_cell(getattr(row.distribution, name) if row else None) for name in ("p50", "p99", "max")]
         rows.append(cells)
     heads = ("series", *_COUNTS, "median pause", "p99 pause", "longest pause")
     caption = "What is not completed is in no figure below"
-    return _table("overview", "Counts", heads, rows, caption)
+    return table("overview", "Counts", heads, rows, caption)
 
 
-def section(at: int, data: SeriesData) -> str:
-    """All of one series: counts, provenance, phases, pictures, the slowest and the waterfall, and the rest."""
+def section(at: int, data: SeriesData, both: Mapping[tuple[int, int], str] | None = None) -> str:
+    """All of one series: counts, provenance, phases, pictures, the slowest and the waterfall, and the rest.
+
+    `both`: (series, row) -> the address of a checkpoint's picture with both sides of its pair.
+    """
     one = data.report
     label = text(one.label)
     rest = {part.heading: part for part in _outline(one)}
+    findings = rest.pop(FINDINGS, None)
     trend = rest.pop(f"The {one.trend.of} over time", None)
     for heading in [h for h in rest if h is None or h.startswith(("Times per", "Slowest", "Recorded"))]:
         rest.pop(heading)
@@ -65,7 +55,7 @@ def section(at: int, data: SeriesData) -> str:
     return f"""<section class="series" id="s{at}" aria-labelledby="h{at}">
 <h2 id="h{at}">{label}</h2>
 <p class="counts{" warn" if warn else ""}">{text(outcomes_text(one.outcomes))}</p>
-{problems("Before believing a figure", one.problems)}{_facts(one)}
+{problems("Before believing a figure", one.problems)}{_findings(findings)}{_facts(one)}
 <h3>Phases</h3>
 {_phases(one)}
 <h3>Over time</h3>
@@ -78,7 +68,7 @@ checkpoint below.</figcaption></figure>
 <figcaption>20 bins a decade, each row as high as its own fullest bin. Two hills in one row are two ways that it goes.
 </figcaption></figure>
 <div class="pair"><div><h3 id="slow{at}">Slowest checkpoints</h3>
-{_slowest(at, data)}</div>
+{_slowest(at, data, both or {})}</div>
 <div class="chosen"><h3 id="w{at}">One checkpoint</h3>
 {_chooser(at, data)}</div></div>
 <div class="rest">{"".join(_block(part) for part in rest.values())}</div>
@@ -87,6 +77,20 @@ checkpoint below.</figcaption></figure>
 
 def _outline(one: SeriesReport) -> Sequence[Section]:
     return outline(Report((), (), (one,)))[0].sections
+
+
+def _findings(part: Section | None) -> str:
+    """What the rules have found, each with its evidence folded open; what they have not, below."""
+    if part is None:
+        return ""
+    found = "".join(
+        f"<li><details open><summary>{text(point)}</summary><ul>"
+        f"{''.join(f'<li>{text(line)}</li>' for line in belonging)}</ul></details></li>"
+        for point, belonging in part.points
+    )
+    shown = f'<ol class="findings">{found}</ol>' if found else "".join(f"<p>{text(line)}</p>" for line in part.lines)
+    below = "".join(f'<p class="muted">{text(line)}</p>' for line in part.below)
+    return f"<h3>{FINDINGS}</h3>{shown}{below}"
 
 
 def _plot(at: int, figure: str, label: str) -> str:
@@ -112,20 +116,21 @@ def _phases(one: SeriesReport) -> str:
             cells.append(f'<td class="muted left" colspan="{len(_FIGURES) + 1}">{text(row.missing)}</td>')
         else:
             found = row.distribution
-            cells += [_time_cell(getattr(found, name), found.missing.get(name)) for name in _FIGURES]
+            cells += [time_cell(getattr(found, name), found.missing.get(name)) for name in _FIGURES]
             cells.append(f"<td>{'' if row.share is None else f'{100 * row.share:.1f} %'}</td>")
         rows.append(cells)
     heads = ("phase", "n", "mean", "sd", *PERCENTILE_NAMES.values(), "max", "share")
-    return _table("phases", "Phases", heads, rows)
+    return table("phases", "Phases", heads, rows)
 
 
-def _slowest(at: int, data: SeriesData) -> str:
+def _slowest(at: int, data: SeriesData, both: Mapping[tuple[int, int], str]) -> str:
     one = data.report
     if not one.slowest:
         return "<p>There is none to list.</p>"
     names = dict(zip(data.rows, identifiers(data), strict=True))
     days = {time_of_day(slow.when_ns)[:10] for slow in one.slowest if slow.when_ns is not None}
     first, head = (11, f"{days.pop()}, UTC") if len(days) == 1 else (0, "began (UTC)")
+    paired = any((at - 1, slow.row_index) in both for slow in one.slowest)
     rows = []
     for rank, slow in enumerate(one.slowest, 1):
         name = names[slow.row_index]
@@ -136,17 +141,21 @@ def _slowest(at: int, data: SeriesData) -> str:
             [
                 f"<td>{rank}</td>",
                 f'<th scope="row"><a href="#s{at}-c{name}">{name}</a></th>',
-                _time_cell(slow.time_ns),
+                time_cell(slow.time_ns),
                 f'<td class="left">{key}</td>',
                 f'<td title="{slow.excess_ns or 0:,} ns over its median">{over}</td>',
                 f'<td class="left">{when}</td>',
             ]
         )
-    heads = ("", "checkpoint", one.slowest_by, "made by", "over median", head)
+        if paired:
+            address = both.get((at - 1, slow.row_index))
+            link = f'<a class="both" href="{address}" aria-label="{name} on both sides">⇄</a>' if address else ""
+            rows[-1].insert(2, f"<td>{link}</td>")
+    heads = ("", "checkpoint", *(["sides"] if paired else []), one.slowest_by, "made by", "over median", head)
     hint = (
         '<p class="muted">Arrow keys move through the list. The chosen checkpoint is in the address, to be linked.</p>'
     )
-    return _table("slow", "Slowest checkpoints", heads, rows) + hint
+    return table("slow", "Slowest checkpoints", heads, rows, left=("made by", head)) + hint
 
 
 def _chooser(at: int, data: SeriesData) -> str:
@@ -172,31 +181,12 @@ def _block(part: Section) -> str:
     heading = f"<h3>{text(part.heading)}</h3>" if part.heading else ""
     lines = "".join(f'<p class="{"warn" if part.warning else ""}">{text(line)}</p>' for line in part.lines)
     below = "".join(f'<p class="muted">{text(line)}</p>' for line in part.below)
-    table = ""
+    cells = ""
     if part.table:
         sides = ["left wrap" if column in part.table.left else "" for column in part.table.columns]
         rows = [
             [f'<td class="{side}">{text(cell)}</td>' for side, cell in zip(sides, row, strict=True)]
             for row in part.table.rows
         ]
-        table = _table("", part.heading or "", part.table.columns, rows)
-    return f"<div>{heading}{lines}{table}{below}</div>"
-
-
-def _table(
-    kind: str, label: str, heads: Sequence[str], rows: Sequence[Sequence[str]], caption: str | None = None
-) -> str:
-    """A table that scrolls by itself where the screen is narrow; cells are markup, heads are text."""
-    head = "".join(f'<th scope="col">{text(name)}</th>' for name in heads)
-    body = "".join(f"<tr>{''.join(cells)}</tr>" for cells in rows)
-    title = f"<caption>{text(caption)}</caption>" if caption else ""
-    return (
-        f'<div class="scroll {kind}-scroll" tabindex="0" role="region" aria-label="{text(label)}">'
-        f'<table class="{kind}">{title}'
-        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
-    )
-
-
-def _time_cell(ns: float | None, reason: str | None = None) -> str:
-    title = f"{round(ns):,} ns" if ns is not None else reason or "not known"
-    return f'<td title="{text(title)}">{time_text(ns)}</td>'
+        cells = table("", part.heading or "", part.table.columns, rows, left=part.table.left)
+    return f"<div>{heading}{lines}{cells}{below}</div>"

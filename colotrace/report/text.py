@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
 from rich.table import Table as RichTable
 from rich.text import Text
 
@@ -30,6 +31,9 @@ def _section(section: Section) -> RenderableType:
         parts.append(Text(f"\n{printable(section.heading)}", style="bold"))
     style = "bold red" if section.warning else ""
     parts += [Text(printable(line), style=style) for line in section.lines]
+    for point, belonging in section.points:
+        parts.append(Text(printable(point), style="bold yellow"))
+        parts += [Padding(Text(printable(line)), (0, 0, 0, 2)) for line in belonging]
     if section.table:
         parts.append(_table(section.table))
     parts += [Text(printable(line), style="dim") for line in section.below]

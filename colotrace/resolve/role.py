@@ -250,6 +250,8 @@ class RoleResolver:
                 site: Site | str = f"the {lost} before it was not found"
             elif step.kind is StepKind.AT_ANCHOR:
                 site = self._at_anchor(sink, calls)
+            elif step.kind is StepKind.ABSENT:
+                site = step.reason
             else:
                 site = self._step(step, before, where, ordered[position:], calls, span)
             found[step] = site

@@ -21,6 +21,7 @@ WAIT_EVENT = "qemu_event_wait"
 WAIT = (WAIT_EVENT, "qemu_sem_wait")
 """5.0 waits on a semaphore."""
 FLUSH = "colo_flush_ram_cache"
+LOAD_DEVICE = "qemu_load_device_state"
 PUT_NUMBER, GET_NUMBER = "qemu_put_be32", "qemu_get_be32"
 GET_VALUE = "qemu_get_be64"
 SEND_OUT = "qemu_fflush"
@@ -57,6 +58,8 @@ class StepKind(enum.Enum):
     """The first call or branch in straight line behind the call of the step before."""
     AT_ANCHOR = "at-anchor"
     """The next anchor itself: nothing is called before it."""
+    ABSENT = "absent"
+    """Not there in versions that go this way; `reason` says why."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,7 @@ class Step:
     anchor: bool = False
     optional: bool = False
     adjacent: bool = False
+    reason: str = ""
 
     def __str__(self) -> str:
         if self.message:
@@ -140,6 +144,10 @@ def _next_branch(boundary: str) -> Step:
     return Step(StepKind.NEXT_BRANCH, boundary)
 
 
+def _absent(boundary: str, reason: str) -> Step:
+    return Step(StepKind.ABSENT, boundary, optional=True, reason=reason)
+
+
 PRIMARY = Skeleton(
     Role.PRIMARY,
     "migrate_start_colo_process",
@@ -204,6 +212,8 @@ PRIMARY = Skeleton(
     ),
 )
 
+_FLUSHED_IN_RAM = "5.0 flushes the cache at the end of loading pages, within ram"
+
 SECONDARY = Skeleton(
     Role.SECONDARY,
     "colo_process_incoming_thread",
@@ -240,8 +250,30 @@ SECONDARY = Skeleton(
         _next_branch("put-end"),
         _send(Mark.VMSTATE_RECEIVED, "recv-begin"),
         _call(*LOCK, boundary="load-begin"),
-        Choice((Way("5.1", (_call(FLUSH),)), Way("5.0: flushed within ram", (), unless_called=WAIT_EVENT))),
-        _call("qemu_load_device_state"),
+        Choice(
+            (
+                Way(
+                    "5.1",
+                    (
+                        _call(FLUSH, boundary="cache-flush"),
+                        _call(LOAD_DEVICE, boundary="cache-flushed", adjacent=True),
+                    ),
+                ),
+                Way(
+                    "none yet: something else is called between the two",
+                    (_call(FLUSH, boundary="cache-flush"), _next_call("cache-flushed"), _call(LOAD_DEVICE)),
+                ),
+                Way(
+                    "5.0",
+                    (
+                        _absent("cache-flush", _FLUSHED_IN_RAM),
+                        _absent("cache-flushed", _FLUSHED_IN_RAM),
+                        _call(LOAD_DEVICE),
+                    ),
+                    unless_called=WAIT_EVENT,
+                ),
+            )
+        ),
         _call("replication_do_checkpoint_all"),
         _call(VM_START, boundary="vm-start"),
         _call(*UNLOCK, boundary="vm-started"),

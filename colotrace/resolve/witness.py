@@ -33,8 +33,8 @@ _OWNERS: dict[Role, dict[str, str]] = {
     Role.SECONDARY: {
         "init-begin ready colo-exit": "colo_process_incoming_thread",
         "wait-begin": "colo_wait_handle_message",
-        "transaction-begin vm-stop vm-stopped reply ram-begin device-state put-end recv-begin load-begin vm-start "
-        "vm-started loaded": "colo_incoming_process_checkpoint",
+        "transaction-begin vm-stop vm-stopped reply ram-begin device-state put-end recv-begin load-begin "
+        "cache-flush cache-flushed vm-start vm-started loaded": "colo_incoming_process_checkpoint",
         "put-begin size": "colo_receive_message_value",
     },
 }

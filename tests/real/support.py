@@ -79,6 +79,16 @@ def of_type(lines: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
     return [line for line in lines if line["type"] == kind]
 
 
+def findings_of_primary(pair: Any, folder: Path, *more: object, count: int = 25) -> dict[str, Any]:
+    """What attach's summary finds in a pair's primary; the recording is run.jsonl in the folder, anew each time."""
+    output = folder / "run.jsonl"
+    run = colotrace("attach", "--pid", pair.primary.pid, "-n", count, "--json", "--output", output, *more)
+    assert run.returncode == 0, run.stderr
+    (summary,) = of_type(json_lines(run.stdout), "summary")
+    findings: dict[str, Any] = summary["findings"]["primary"]
+    return findings
+
+
 def leftovers() -> tuple[int, str]:
     """How many uprobe links the kernel holds on our own VMs, and tracefs' uprobes: what a tracer could leave behind."""
     count = sum(1 for consumer in uprobe_consumers() if consumer.pid and is_child(consumer.pid))

@@ -26,6 +26,8 @@ CALLS = {
     "ram-begin": {"qemu_savevm_live_state", "qemu_mutex_lock_iothread_impl"},
     "recv-end": {"qemu_event_reset"},
     "resume-begin": {"qemu_mutex_lock_iothread_impl"},
+    "cache-flush": {"colo_flush_ram_cache"},
+    "cache-flushed": {"qemu_load_device_state"},
     "vm-start": {"vm_start"},
     "vm-started": {"qemu_mutex_unlock_iothread"},
     "colo-exit": {"qapi_event_send_colo_exit"},

@@ -158,10 +158,8 @@ def test_the_primarys_recv_is_where_the_text_puts_it(running: tuple[str, ColoPai
     assert secondary["recv_time"] > 0
 
 
-def test_reset_clears_all_or_the_first_eight(running: tuple[str, ColoPair]) -> None:
-    variant, pair = running
-    quieten(pair)
-    before = [info(vm) for vm in both(pair)]
+def two_after_reset(pair: ColoPair, variant: str) -> list[dict[str, Any]]:
+    """What both sides say two checkpoints after a reset."""
     for vm in both(pair):
         assert vm.execute("reset_checkpoint") == {}
     if variant != "faithful":
@@ -174,15 +172,31 @@ def test_reset_clears_all_or_the_first_eight(running: tuple[str, ColoPair]) -> N
         set_delay(pair, QUIET_DELAY_MS + extra_ms)
         wait_for("a checkpoint", lambda due=due: resumes(pair) == due)
     wait_for("the second to be counted", lambda: [info(vm)["tot_num"] for vm in both(pair)] == [2, 2])
-    for vm, old in zip(both(pair), before, strict=True):
-        new = info(vm)
-        assert new["avg_time"] == new["tot_time"] // 2
-        assert new["init_time"] == 0
-        kept = variant == "faithful"
-        assert new["dev_size"] == old["dev_size"] * (old["tot_num"] + 2 if kept else 2) // 2
-        for name in ("put_time", "load_time", *(() if vm is pair.secondary else ("resume_time",))):
-            assert (new[name] >= old[name] * old["tot_num"] // 2) == kept, name
-        assert new["ram_time"] < old["ram_time"] * old["tot_num"] // 2
+    return [info(vm) for vm in both(pair)]
+
+
+def test_reset_clears_all_or_the_first_eight(running: tuple[str, ColoPair]) -> None:
+    variant, pair = running
+    kept = variant == "faithful"
+    quieten(pair)
+    before = [info(vm) for vm in both(pair)]
+    late = {"put_time", "load_time", "resume_time"}
+    grown = set(late)
+    for attempt in range(3):
+        after = two_after_reset(pair, variant)
+        for old, new in zip(before, after, strict=True):
+            assert new["avg_time"] == new["tot_time"] // 2
+            assert new["init_time"] == 0
+            if not attempt:
+                assert new["dev_size"] == old["dev_size"] * (old["tot_num"] + 2 if kept else 2) // 2
+                assert new["ram_time"] < old["ram_time"] * old["tot_num"] // 2
+        found = {name for old, new in zip(before, after, strict=True) for name in late
+                 if old[name] and new[name] >= old[name] * old["tot_num"] // 2}  # fmt: skip
+        grown &= found
+        assert found == late or not kept
+        if kept or not grown:  # a put of 40 us may be preempted for longer than all before it took
+            break
+    assert grown == (late if kept else set())
     set_delay(pair, DELAY_MS)
 
 

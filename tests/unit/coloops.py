@@ -35,7 +35,7 @@ Breakage = Callable[[Ops], Ops]
 
 FLOATING = {
     "primary": ("ready", "reply", "vm-stopped"),
-    "secondary": ("vm-stopped", "ram-begin"),
+    "secondary": ("vm-stopped", "ram-begin", "cache-flushed"),
 }
 """Boundaries that are "the next call": with a call gone they move on to the one after it."""
 
@@ -121,7 +121,8 @@ SECONDARY: Ops = (
     _label("value"), _unless("realloc"),
     _label("big enough"), _call("qemu_get_buffer", "device-state"), _unless("error set", "put-end"),
     _call("qio_channel_io_seek"), _send("vmstate-received", "recv-begin"), _unless("broken"),
-    _call(_LOCK, "load-begin"), _call("colo_flush_ram_cache"), _call("qemu_load_device_state"),
+    _call(_LOCK, "load-begin"), _call("colo_flush_ram_cache", "cache-flush"),
+    _call("qemu_load_device_state", "cache-flushed"),
     _unless("unlock, error set"), _call("replication_get_error_all"), _unless("unlock, broken"),
     _call("replication_do_checkpoint_all"), _unless("unlock, broken"), _call("colo_notify_filters_event"),
     _unless("unlock, broken"), _call("vm_start", "vm-start"), _call(_UNLOCK, "vm-started"), _TRACE,

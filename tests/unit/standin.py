@@ -54,8 +54,8 @@ class StandIn:
         values = {
             "host": self.host, "vm": self.vm, "vm_uuid": None, "pid": 17, "qemu_version": self.qemu_version,
             "build_id": self.build_id, "kernel": "6.18", "clock": "CLOCK_MONOTONIC",
-            "started": "2026-11-25T10:00:00Z", "checkpoint_delay_ms": 200, "probe_cost": None,
-            "realtime_minus_monotonic_ns": 1_700_000_000_000_000_000,
+            "started": "2026-11-25T10:00:00Z", "checkpoint_delay_ms": 200, "max_bandwidth_bytes_per_s": None,
+            "probe_cost": None, "plan": None, "realtime_minus_monotonic_ns": 1_700_000_000_000_000_000,
             "meanings": {}, "roles": {}, "missing": {"vm_uuid": "the VM has none (-uuid)"},
         }  # fmt: skip
         return SimpleNamespace(**(values | dict(self.header_values)))

@@ -33,7 +33,9 @@ def test_every_probe_is_where_the_marks_are(one: Build, compiled: dict[Build, Fu
     program = compiled[one].result()
     plan = resolve(program.path)
     missing = {one.missing} - {""}
-    assert [item.what.split(":")[0] for item in plan.unresolved if item.role is not None] == list(missing)
+    absent = ["cache-flush", "cache-flushed"] if one.shape == 50 else []  # 5.0 flushes its cache elsewhere
+    unresolved = [item.what.split(":")[0] for item in plan.unresolved if item.role is not None]
+    assert unresolved == [*absent, *missing]
     for role in ("primary", "secondary"):
         probes, truth = probes_of(plan, role), dict(program.truth[role])
         for boundary in missing if role == "secondary" else ():

@@ -28,7 +28,9 @@ def test_every_probe_is_where_the_marks_are(one: Build, compiled: dict[Build, Fu
     plan = resolve(program.path)
     assert plan.machine == "aarch64"
     missing = {one.missing} - {""}
-    assert [item.what.split(":")[0] for item in plan.unresolved if item.role is not None] == list(missing)
+    absent = ["cache-flush", "cache-flushed"] if one.shape == 50 else []  # 5.0 flushes its cache elsewhere
+    unresolved = [item.what.split(":")[0] for item in plan.unresolved if item.role is not None]
+    assert unresolved == [*absent, *missing]
     for role in ("primary", "secondary"):
         truth = program.truth[role]
         left_out = missing if role == "secondary" else set()

@@ -37,7 +37,7 @@ def record(
     head = struct.pack("<BBHI", kind, role, 3, 77)
     head += struct.pack("<IIBBHI", 12, seen, outcome, open_phase, 0xFFFF, suspended_ms)
     times = struct.pack("<QQ9Q", 4000, 4700, *(100 * n for n in range(1, 10)))
-    moments = struct.pack("<11Q4Q", *range(5001, 5012), *range(3001, 3005))
+    moments = struct.pack("<13Q4Q", *range(5001, 5014), *range(3001, 3005))
     return head + times + struct.pack("<QQQQQ", 21, 22, 23, 24, 25) + moments
 
 

@@ -85,6 +85,19 @@ def test_a_recording_converted_says_what_it_said(tmp_path: Path, role: Role) -> 
     assert sum(counted) > 0
 
 
+def test_the_flush_lies_within_load(tmp_path: Path) -> None:
+    """Recordings of before it had marks have none; here it takes from a quarter of load to its half."""
+    recorded = lines("unix", Role.SECONDARY)
+    wanted = []
+    for line in checkpoints(recorded)[1:]:
+        begin = line["begin_ns"] + line["total_ns"] - line["load_ns"]
+        line["marks_ns"] |= {"cache-flush": begin + line["load_ns"] // 4, "cache-flushed": begin + line["load_ns"] // 2}
+        wanted.append(("cache flush", 2, line["marks_ns"]["cache-flush"], line["load_ns"] // 2 - line["load_ns"] // 4))
+    assert run("convert", write_lines(tmp_path / "run.jsonl", recorded), tmp_path / "run.pftrace").exit_code == 0
+    found = [one for track in slices(parsed(tmp_path / "run.pftrace")).values() for one in track]
+    assert [one for one in found if one[0] == "cache flush"] == wanted and wanted
+
+
 def test_the_clock_is_monotonic_and_its_snapshot_has_the_time_of_day(tmp_path: Path) -> None:
     recorded = lines("tcp", Role.PRIMARY)
     run("convert", write_lines(tmp_path / "run.jsonl", recorded), tmp_path / "run.pftrace")

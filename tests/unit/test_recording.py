@@ -11,6 +11,7 @@ from typing import Any
 
 import duckdb
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -125,6 +126,30 @@ def test_conversion_is_lossless(tmp_path: Path, source: str, target: str) -> Non
     assert read(tmp_path / f"c.{source}") == lines_of()
     if source != "parquet":
         assert (tmp_path / f"c.{source}").read_bytes() == first.read_bytes()
+
+
+LATER = ("mark_cache_flush_ns", "mark_cache_flushed_ns", "trigger", "trigger_evidence")
+"""Columns that files of the first colotrace with this schema version do not have."""
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_files_of_before_there_were_these_columns_are_read_as_they_were(tmp_path: Path, kind: str) -> None:
+    whole, older = write(tmp_path / f"run.{kind}", lines_of()), tmp_path / f"older.{kind}"
+    if kind == "parquet":
+        pq.write_table(pq.read_table(whole).drop_columns(list(LATER)), older)
+    else:
+        with whole.open(newline="") as source, older.open("w", newline="") as target:
+            rows = [dict(row) for row in csv.DictReader(source)]
+            writer = csv.DictWriter(target, [name for name in rows[0] if name not in LATER], extrasaction="ignore")
+            writer.writeheader()
+            writer.writerows(rows)
+    names = pq.read_schema(older).names if kind == "parquet" else older.read_text().splitlines()[0].split(",")
+    assert len(names) >= len(NAMES) - len(LATER) and not set(LATER) & set(names)
+    assert read(older) == lines_of()
+    convert(open_run(str(older)), str(tmp_path / "b.jsonl"))
+    assert (tmp_path / "b.jsonl").read_bytes() == write(tmp_path / "a.jsonl", lines_of()).read_bytes()
+    convert(open_run(str(older)), str(tmp_path / f"newer.{kind}"))
+    assert read(tmp_path / f"newer.{kind}") == lines_of()
 
 
 def test_a_file_is_not_converted_into_itself(tmp_path: Path) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
+from colotrace.analysis.findings.finding import Confidence, Finding, Findings
 from colotrace.analysis.summarise import report_of
 from colotrace.analysis.summary import Report
 from colotrace.report.markdown import escape, markdown
@@ -40,7 +42,14 @@ def example(name: str = "vm") -> Report:
         arrays(8) | {"ram_pages": None}, vm=name, qemu_version="11.1",
         header_values={"meanings": {"primary": {"lock-release": "ram"}}},
     )  # fmt: skip
-    return report_of(["run.parquet"], ["run.parquet: its end was cut off"], [one, older], slowest=3)  # type: ignore[list-item]
+    report = report_of(["run.parquet"], ["run.parquet: its end was cut off"], [one, older], slowest=3)  # type: ignore[list-item]
+    found = Finding(
+        "delayed-ack", "load", "load stands still for 42.0 ms", {"stall_ns": 42_000_000}, ("90% of them", "on ticks"),
+        Confidence.HIGH, "no other timer", f"ask {name}", 36_000_000,
+    )  # fmt: skip
+    findings = Findings((found,), ("bimodal",), {"drift": "there are 60"}, "all 60 checkpoints")
+    series = (replace(report.series[0], findings=findings), replace(report.series[1], findings=Findings()))
+    return replace(report, series=series)
 
 
 def text_of(report: Report, width: int) -> str:

@@ -69,10 +69,10 @@ def complaints(driver: Any) -> list[str]:
 
 def test_everything_is_drawn_without_a_request_or_a_complaint(page: Any, address: str) -> None:
     page.execute_script("document.documentElement.style.scrollBehavior = 'auto'")
-    plots = page.execute_script("return document.querySelectorAll('.plot, .waterfall').length")
-    assert plots == 6
+    plots = page.execute_script("return document.querySelectorAll('.plot, .waterfall, .lanes').length")
+    assert plots == 8
     for number in range(plots):
-        script = f"const p = document.querySelectorAll('.plot, .waterfall')[{number}]; p.scrollIntoView(); "
+        script = f"const p = document.querySelectorAll('.plot, .waterfall, .lanes')[{number}]; p.scrollIntoView(); "
         browser.wait(page, script + "return p.querySelectorAll('.plot-container path').length > 0")
     assert complaints(page) == []
     assert browser.requests(page) == [address]
@@ -99,7 +99,7 @@ def test_counts_stand_before_every_figure(page: Any) -> None:
 
 def test_the_slowest_is_chosen_at_first_and_the_list_leads_to_others(page: Any) -> None:
     slowest = by_pause()
-    links = page.find_elements("css selector", "#s1 .slow a")
+    links = page.find_elements("css selector", "#s1 .slow th a")
     assert [int(link.text) for link in links] == slowest
     page.execute_script("document.querySelector('#s1 .waterfall').scrollIntoView()")
     browser.wait(page, f"return {FIRST}.startsWith('Checkpoint {slowest[0]}:')")
@@ -114,7 +114,7 @@ def test_the_keyboard_alone_chooses(page: Any) -> None:
     from selenium.webdriver.common.keys import Keys
 
     slowest = by_pause()
-    first = page.find_element("css selector", "#s1 .slow a")
+    first = page.find_element("css selector", "#s1 .slow th a")
     page.execute_script("arguments[0].focus()", first)
     page.switch_to.active_element.send_keys(Keys.ENTER)
     browser.wait(page, f"return {FIRST}.startsWith('Checkpoint {slowest[0]}:')")
@@ -138,10 +138,10 @@ def test_tab_reaches_every_control(page: Any) -> None:
     from selenium.webdriver.common.keys import Keys
 
     reached = set()
-    for _ in range(200):
+    for _ in range(300):
         page.switch_to.active_element.send_keys(Keys.TAB)
         reached.add(page.execute_script("const e = document.activeElement; return e.id || e.dataset.step || e.tagName"))
-    assert {"theme", "c1", "c2", "-1", "1", "A", "SUMMARY"} <= reached
+    assert {"theme", "c1", "c2", "cp1", "-1", "1", "A", "SUMMARY"} <= reached
 
 
 def test_an_address_chooses_and_one_that_is_not_there_is_told_of(driver: Any, address: str) -> None:
@@ -191,12 +191,14 @@ def test_colours_follow_the_system_and_the_button(driver: Any, address: str, sys
     driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
     try:
         browser.open_page(driver, address)
+        driver.execute_script("document.querySelector('.plot').scrollIntoView({behavior: 'instant', block: 'center'})")
         browser.wait(driver, "return document.querySelector('.plot .main-svg')")
         paper = "return getComputedStyle(document.body).backgroundColor"
         svg = "return getComputedStyle(document.querySelector('.plot .main-svg')).backgroundColor"
         before = driver.execute_script(paper)
         assert before == ("rgb(255, 255, 255)" if system == "light" else "rgb(20, 24, 29)")
         assert driver.execute_script(svg) == before
+        driver.execute_script("scrollTo({top: 0, behavior: 'instant'})")
         driver.find_element("id", "theme").click()
         after = driver.execute_script(paper)
         assert after != before
@@ -242,7 +244,7 @@ def test_a_long_recording_carries_a_part_and_says_so(
     words = driver.find_element("css selector", "#s1 .chosen").text
     carried = re.search(r"Of 20 completed checkpoints this page carries (\d+)", words)
     assert carried and 3 <= int(carried[1]) <= 10
-    assert [int(a.text) for a in driver.find_elements("css selector", "#s1 .slow a")] == by_pause()[:3]
+    assert [int(a.text) for a in driver.find_elements("css selector", "#s1 .slow th a")] == by_pause()[:3]
 
 
 def test_no_script_can_end_in_data() -> None:

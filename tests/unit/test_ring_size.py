@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from click.testing import CliRunner
 
 from colotrace.cli import main
 from colotrace.cli.ringsize import ring_bytes
-from colotrace.kernel.program import DEFAULT_RING_BYTES
+from colotrace.kernel.program import DEFAULT_RING_BYTES, RECORD_ROOM
 
 
 @pytest.mark.parametrize(
@@ -34,3 +36,7 @@ def test_wrong_usage_is_said_and_the_default_is_in_the_help() -> None:
     assert wrong.exit_code == 2 and "'3M' is not a power of two from 256K to 64M" in wrong.output
     text = CliRunner().invoke(main, ["attach", "--help"]).output
     assert f"[default: {DEFAULT_RING_BYTES >> 20}M]" in text
+    room = re.search(r"--ring-size (\d+)M .* room for ([\d,]+) checkpoints", text)
+    assert room, "an example"
+    holds, told = (int(room[1]) << 20) // RECORD_ROOM, int(room[2].replace(",", ""))
+    assert told == holds // 1000 * 1000

@@ -1,53 +1,10 @@
 "use strict";
 // Draws what Python has computed (figures, checkpoints by column); computes nothing but where the chosen one's bars lie.
 (() => {
-  const data = JSON.parse(document.getElementById("data").textContent);
-  // Named one by one, so that no button of a later plotly.js reaches out for a network.
-  const buttons = [["toImage", "zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d"]];
-  const config = { responsive: true, displaylogo: false, modeBarButtons: buttons };
-  const narrow = () => innerWidth < 600;
+  const { data, config, narrow, unpack, timeText, theme, muted, themed, nearest } = base;
   const drawn = new Set();
   const chosen = data.series.map(() => null);
   const order = [...Object.keys(data.colours)];
-
-  const unpack = async () => {
-    if (typeof DecompressionStream === "undefined") {
-      throw new Error("this browser cannot unpack gzip (DecompressionStream); one from 2023 or later can");
-    }
-    const packed = Uint8Array.from(atob(document.getElementById("plotly").textContent), (c) => c.charCodeAt(0));
-    const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
-    const script = document.createElement("script");
-    script.textContent = await new Response(stream).text();
-    document.head.append(script);
-    if (!window.Plotly) throw new Error("the drawing library did not run");
-  };
-
-  // Times as everywhere in colotrace: three digits or four, and a unit.
-  const timeText = (ns) => {
-    if (ns === null || ns === undefined) return "-";
-    if (ns < 0) return "-" + timeText(-ns);
-    for (const [factor, unit] of [[1e9, "s"], [1e6, "ms"], [1e3, "µs"], [1, "ns"]]) {
-      if (ns >= factor) {
-        const scaled = ns / factor;
-        return scaled.toFixed(factor === 1 ? 0 : scaled < 10 ? 2 : scaled < 100 ? 1 : 0) + " " + unit;
-      }
-    }
-    return "0 ns";
-  };
-
-  const theme = () =>
-    document.documentElement.dataset.theme || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
-  const muted = () => getComputedStyle(document.documentElement).getPropertyValue("--muted").trim();
-  const themed = (layout) => {
-    const copy = structuredClone(layout);
-    for (const [path, value] of Object.entries(data.themes[theme()])) {
-      const names = path.split(".");
-      const last = names.pop();
-      if (/^[xy]axis/.test(names[0]) && !copy[names[0]]) continue;
-      names.reduce((at, name) => (at[name] ??= {}), copy)[last] = value;
-    }
-    return copy;
-  };
 
   // Marks that are no phase have the text's colour.
   const inked = (traces) => traces.map((trace) => (trace.meta !== "ink" ? trace : { ...trace,
@@ -55,8 +12,9 @@
 
   // Figures come into view one by one: a page may have dozens of series.
   const draw = (plot) => {
-    const number = Number(plot.dataset.series);
-    const figure = data.series[number - 1].figures[plot.dataset.figure];
+    const { pair, series } = plot.dataset;
+    const number = Number(pair ?? series);
+    const figure = (pair ? data.pairs : data.series)[number - 1].figures[plot.dataset.figure];
     if (!figure.data.length) {
       plot.textContent = "Nothing to draw: no completed checkpoint, or none whose times are all known.";
       plot.style.minHeight = "0";
@@ -65,23 +23,16 @@
     const layout = themed(figure.layout);
     if (narrow()) Object.assign(layout.margin, { l: 48, r: 6 });
     Plotly.react(plot, inked(figure.data), layout, { ...config, displayModeBar: narrow() ? false : "hover" });
-    if (!drawn.has(plot) && plot.dataset.figure === "time") {
+    if (!drawn.has(plot) && ["time", "waits"].includes(plot.dataset.figure)) {
       plot.on("plotly_click", (event) => {
         const row = event.points[0].customdata[0];
+        if (pair) return both.go(number, row);
         const { checkpoints } = data.series[number - 1];
         const index = nearest(checkpoints.row, row);
         go(number, checkpoints.id[index]);
       });
     }
     drawn.add(plot);
-  };
-
-  const nearest = (ascending, value) => {
-    let best = 0;
-    for (let i = 1; i < ascending.length; i++) {
-      if (Math.abs(ascending[i] - value) < Math.abs(ascending[best] - value)) best = i;
-    }
-    return best;
   };
 
   // The index of the slowest among the checkpoints that are here.
@@ -113,6 +64,8 @@
       .concat(rows.filter((r) => r.begin === null));
   };
 
+  const unplaced = (row) => (row.length === null ? "not seen" : `${timeText(row.length)}, its place not known`);
+
   const waterfall = (number, index) => {
     const series = data.series[number - 1];
     const section = document.getElementById("s" + number);
@@ -135,8 +88,9 @@
       hovertemplate: "<b>%{y}</b> %{customdata[0]} (%{customdata[2]} ns)<br>from +%{customdata[1]} (%{customdata[3]} ns)<extra></extra>",
     };
     const label = {
-      type: "scatter", mode: "text", x: placed.map((r) => (r.begin + r.length) / 1e6), y: placed.map((r) => r.name),
-      text: placed.map((r) => (r.phase ? `  ${timeText(r.length)}` : `   +${timeText(r.begin)}`)), textposition: "middle right",
+      type: "scatter", mode: "text", x: rows.map((r) => (r.begin === null ? 0 : (r.begin + r.length) / 1e6)), y: names,
+      text: rows.map((r) => (r.begin === null ? `  ${unplaced(r)}` : r.phase ? `  ${timeText(r.length)}` : `   +${timeText(r.begin)}`)),
+      textposition: "middle right",
       hoverinfo: "skip", showlegend: false, cliponaxis: false,
     };
     const mark = {
@@ -165,31 +119,19 @@
       `${timeText(checkpoints.pause_ns[index])}` + (longest ? `, longest phase ${longest.phase} ${timeText(longest.length)}` : "");
     plot.setAttribute("aria-label", said + ". " + placed.map((r) => `${r.name} at ${timeText(r.begin)}` +
       (r.phase ? ` for ${timeText(r.length)}` : "")).join("; "));
-    detail(section, series, index, rows.filter((r) => r.begin === null));
+    detail(section, series, index);
     return said;
   };
 
-  const detail = (section, { checkpoints }, index, unplaced) => {
+  const detail = (section, { checkpoints }, index) => {
     const facts = [["wait before it", timeText(checkpoints.wait_ns[index])], ["other (between phases)", timeText(checkpoints.other_ns[index])]];
     for (const [name, title] of [["ram_bytes", "ram"], ["device_bytes", "device state"], ["ram_pages", "ram pages"]]) {
       const value = checkpoints[name][index];
       if (value !== null) facts.push([title, value.toLocaleString("en") + (name.endsWith("bytes") ? " bytes" : "")]);
     }
-    for (const row of unplaced) facts.push([row.name, row.length === null ? "not seen" : timeText(row.length) + ", its place not known"]);
     const reasons = checkpoints.missing["*"] || checkpoints.missing[index] || {};
     for (const [name, reason] of Object.entries(reasons)) facts.push([name, "null: " + reason]);
-    const list = document.createElement("dl");
-    list.className = "facts";
-    for (const [name, value] of facts) {
-      const pair = document.createElement("div");
-      const term = document.createElement("dt");
-      const description = document.createElement("dd");
-      term.textContent = name;
-      description.textContent = value;
-      pair.append(term, description);
-      list.append(pair);
-    }
-    section.querySelector(".detail").replaceChildren(list);
+    section.querySelector(".detail").replaceChildren(base.facts(facts));
   };
 
   const show = (number, id) => {
@@ -208,7 +150,7 @@
     chosen[number - 1] = index;
     section.querySelector(".said").textContent = note + waterfall(number, index);
     section.querySelector(".choose input").value = checkpoints.id[index];
-    for (const link of section.querySelectorAll(".slow a")) {
+    for (const link of section.querySelectorAll(".slow th a")) {
       const current = link.textContent === checkpoints.id[index];
       link.toggleAttribute("aria-current", current);
       if (current) link.setAttribute("aria-current", "true");
@@ -223,6 +165,12 @@
   };
 
   const follow = (scroll) => {
+    const pair = both.follow();
+    if (pair) {
+      const { top, bottom } = document.querySelector(`#p${pair} .lanes`).getBoundingClientRect();
+      if (scroll || top > innerHeight || bottom < 0) document.getElementById("wp" + pair).scrollIntoView();
+      return;
+    }
     const match = /^#s(\d+)-c(.*)$/.exec(location.hash);
     if (!match || !data.series[match[1] - 1]) return;
     let id = match[2];
@@ -239,11 +187,13 @@
     addEventListener("hashchange", () => follow(false));
     document.addEventListener("submit", (event) => {
       event.preventDefault();
-      go(Number(event.target.dataset.series), event.target.querySelector("input").value.trim().replace(/^#/, ""));
+      const { pair, series } = event.target.dataset;
+      (pair ? both.go : go)(Number(pair ?? series), event.target.querySelector("input").value.trim().replace(/^#/, ""));
     });
     document.addEventListener("click", (event) => {
       const step = Number(event.target.dataset?.step);
       if (!step) return;
+      if (event.target.form.dataset.pair) return both.step(Number(event.target.form.dataset.pair), step);
       const number = Number(event.target.form.dataset.series);
       const { id } = data.series[number - 1].checkpoints;
       const index = chosen[number - 1] + step;
@@ -252,7 +202,7 @@
     document.addEventListener("keydown", (event) => {
       const row = event.target.closest?.(".slow tr");
       const step = { ArrowDown: "nextElementSibling", ArrowUp: "previousElementSibling" }[event.key];
-      const link = row && step && row[step]?.querySelector("a");
+      const link = row && step && row[step]?.querySelector("th a");
       if (!link) return;
       event.preventDefault();
       link.focus();
@@ -260,6 +210,7 @@
     });
   };
 
+  const both = bothSides();
   const button = document.getElementById("theme");
   const name = () => {
     button.textContent = theme() === "dark" ? "Light colours" : "Dark colours";
@@ -269,6 +220,30 @@
     name();
     drawn.forEach(draw);
     chosen.forEach((index, i) => index !== null && waterfall(i + 1, index));
+    both.repaint();
+  };
+
+  const pictures = () => document.querySelectorAll(".plot, .waterfall, .lanes");
+  const begin = (plot) => {
+    const { figure, pair, series } = plot.dataset;
+    if (figure) drawn.has(plot) || draw(plot);
+    else if (pair) both.first(Number(pair));
+    else if (chosen[series - 1] === null) show(Number(series), data.series[series - 1].checkpoints.id[slowest(Number(series))]);
+  };
+
+  // On paper there are all pictures, as wide as the page (page.css), in light colours.
+  let screen;
+  const paper = (printing) => {
+    const { dataset } = document.documentElement;
+    if (printing) screen = dataset.theme;
+    if (printing) dataset.theme = "light";
+    else if (screen) dataset.theme = screen;
+    else delete dataset.theme;
+    pictures().forEach((plot) => {
+      plot.style.width = printing ? "700px" : "";
+      if (printing) begin(plot);
+    });
+    repaint();
   };
   button.addEventListener("click", () => {
     document.documentElement.dataset.theme = theme() === "dark" ? "light" : "dark";
@@ -282,13 +257,12 @@
       for (const entry of entries) {
         if (!entry.isIntersecting) continue;
         watch.unobserve(entry.target);
-        if (entry.target.dataset.figure) draw(entry.target);
-        else if (chosen[entry.target.dataset.series - 1] === null) first(Number(entry.target.dataset.series));
+        begin(entry.target);
       }
     }, { rootMargin: "400px" });
-    const first = (number) => show(number, data.series[number - 1].checkpoints.id[slowest(number)]);
-    document.querySelectorAll(".plot, .waterfall").forEach((plot) => watch.observe(plot));
-    addEventListener("beforeprint", () => document.querySelectorAll(".plot").forEach((plot) => drawn.has(plot) || draw(plot)));
+    pictures().forEach((plot) => watch.observe(plot));
+    addEventListener("beforeprint", () => paper(true));
+    addEventListener("afterprint", () => paper(false));
     listen();
     follow(true);
     document.documentElement.dataset.ready = "true";

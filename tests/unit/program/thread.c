@@ -411,7 +411,9 @@ static void colo_incoming_process_checkpoint(Side *side, File *buffer, Error **e
     qemu_system_reset(0);
 #endif
 #if SHAPE >= 52
+    MARK("call secondary cache-flush");
     colo_flush_ram_cache();
+    MARK("call secondary cache-flushed");
 #endif
     status = qemu_load_device_state(buffer);
     if (status < 0) {

@@ -1,0 +1,92 @@
+"""The plateau of TCP's delayed acknowledgement: what is one, what is not, and what makes it certain."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from colotrace.analysis.findings.finding import Confidence
+from colotrace.phases import Role
+
+from .samples import PERIOD_NS, look, sample_of_columns
+
+N = 200
+TICK_NS = 4_000_000
+RANDOM = np.random.default_rng(7)
+BEGIN = np.arange(N) * PERIOD_NS + RANDOM.uniform(0, 5_000_000, N)
+QUICK = RANDOM.gamma(4, 500_000, N)
+STALL = 42_000_000 + RANDOM.uniform(-2_000_000, 2_000_000, N)
+
+
+def found(load=QUICK, recv=QUICK, ends=None, reply=5_000_000, base_ns=0, begin=None):  # type: ignore[no-untyped-def]
+    sample = sample_of_columns(
+        Role.PRIMARY, N, base_ns=base_ns, load_ns=load, recv_ns=recv,
+        mark_checkpoint_request_ns=BEGIN, mark_checkpoint_reply_ns=BEGIN + reply,
+        begin_ns=BEGIN if begin is None else begin,
+        mark_vmstate_loaded_ns=BEGIN + RANDOM.uniform(0, PERIOD_NS, N) if ends is None else ends,
+        mark_vmstate_received_ns=BEGIN + RANDOM.uniform(0, PERIOD_NS, N),
+    )  # fmt: skip
+    return look("delayed-ack", sample)
+
+
+def on_ticks(base_ns: int) -> np.ndarray:  # type: ignore[type-arg]
+    """Moments just after a tick, counted from a base that is none."""
+    ticks = np.round((BEGIN + STALL) / TICK_NS) * TICK_NS
+    return ticks - base_ns % TICK_NS + RANDOM.uniform(0, 200_000, N)
+
+
+def test_quick_phases_have_none() -> None:
+    assert found() == []
+
+
+@pytest.mark.parametrize("base_ns", [0, 123_456_789_012_345_678])
+def test_a_stall_that_ends_on_ticks_is_certain(base_ns: int) -> None:
+    (one,) = found(load=STALL, ends=on_ticks(base_ns), base_ns=base_ns)
+    assert (one.phase, one.confidence) == ("load", Confidence.HIGH)
+    assert one.numbers["tick_ns"] == TICK_NS and (one.numbers["tick_concentration"] or 0) > 0.9
+    assert abs((one.numbers["stall_ns"] or 0) - 42_000_000) < 500_000
+    assert one.numbers["part_of_checkpoints"] == 1 and one.cost_ns == 40_000_000
+    assert "remedy nodelay --pid 4711" in one.advice
+
+
+def test_what_begins_on_ticks_may_well_end_on_them() -> None:
+    begin = np.arange(N) * 40_000_000.0
+    (one,) = found(load=np.full(N, 41_000_000.0), ends=begin + 41_000_000, begin=begin)
+    assert one.confidence is Confidence.MEDIUM and one.numbers["tick_concentration"] == 0
+
+
+def test_off_the_ticks_it_may_be_work() -> None:
+    (one,) = found(load=STALL)
+    assert one.confidence is Confidence.MEDIUM and "work that takes just as long" in one.confidence_reason
+
+
+def test_a_network_that_is_as_slow_makes_it_a_hint() -> None:
+    (one,) = found(recv=STALL, reply=42_000_000)
+    assert (one.phase, one.confidence) == ("recv", Confidence.LOW)
+
+
+def test_without_a_reply_its_time_is_null() -> None:
+    (one,) = found(recv=STALL, reply=np.nan)
+    assert one.numbers["request_to_reply_ns"] is None and one.confidence is Confidence.LOW
+
+
+@pytest.mark.parametrize(("part", "speaks"), [(0.25, True), (0.15, False)])
+def test_it_must_be_in_a_fifth_of_the_checkpoints(part: float, speaks: bool) -> None:
+    times = np.where(np.arange(N) < part * N, STALL, QUICK)
+    assert bool(found(load=times)) is speaks
+
+
+def test_edges_that_a_busy_host_has_blurred_matter_less_than_ticks() -> None:
+    late = np.where(np.arange(N) % 3 == 0, STALL - 10_000_000, STALL)
+    assert found(load=late) == []
+    assert [one.confidence for one in found(load=late, ends=on_ticks(0))] == [Confidence.HIGH]
+
+
+@pytest.mark.parametrize("spread_ns", [6_000_000, 20_000_000])
+def test_a_broad_hill_around_it_is_work(spread_ns: int) -> None:
+    assert found(load=np.maximum(RANDOM.normal(44_000_000, spread_ns, N), 0)) == [] or spread_ns < 10_000_000
+    assert found(load=RANDOM.uniform(30_000_000, 58_000_000, N)) == []
+
+
+def test_on_either_phase_or_both() -> None:
+    assert [one.phase for one in found(load=STALL, recv=STALL)] == ["recv", "load"]
