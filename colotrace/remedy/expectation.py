@@ -46,7 +46,11 @@ def nodelay(sample: Sample, ends: set[Role | None], set_already: bool) -> Expect
 
 
 def bandwidth(sample: Sample, limit: int) -> Expectation:
-    """`limit` is max-bandwidth, bytes/s. On 7.2 a checkpoint's RAM is sent without it: 2 GB/s were seen at 16 MiB/s."""
+    """`limit` is max-bandwidth, bytes/s: QEMU sends a tenth of it, then waits until 100 ms are over.
+
+    So few windows may go at up to twice the limit. 5.2 asks at every page, later ones within huge pages only: of small
+    pages 2 GB/s were seen at 16 MiB/s (colotrace.analysis.findings.rules.max_bandwidth).
+    """
     if sample.role is None:
         return NOTHING_MEASURED
     ram_ns, total_bytes = sum(sample.rows["ram"]), sum(sample.ram_bytes)
@@ -54,7 +58,7 @@ def bandwidth(sample: Sample, limit: int) -> Expectation:
         return Expectation(None, "bytes are only known where a primary sends RAM; none were seen")
     rate = total_bytes / ram_ns * 1e9
     text = f"ram sends {rate / 1e6:.0f} MB/s, max-bandwidth is {limit / 1e6:.0f} MB/s"
-    if limit and 0.5 * limit <= rate <= 1.1 * limit:
+    if limit and 0.5 * limit <= rate <= 2 * limit:
         return Expectation(round(ram_ns / len(sample.rows["ram"])), f"{text}: the limit may be what holds it back")
     return Expectation(0, f"{text}: the limit does not hold it back")
 
