@@ -1,7 +1,7 @@
 """Troubles of stopping a VM, made on purpose: QEMU's big lock held by a monitor command, requests of a slow disk.
 
-    with ColoPair(Settings(qemu_options=slow_disk(30))) as pair, LockHog(pair.primary, every_s=0.05) as hog:
-        ...
+with ColoPair(Settings(qemu_options=slow_disk(30))) as pair, LockHog(pair.primary, every_s=0.05) as hog:
+    ...
 """
 
 from __future__ import annotations

@@ -29,8 +29,8 @@ _OVERSAMPLED = 4
 _TRIALS = 3
 """An oversampled search finds this many times what the independent periods alone would give by chance."""
 _DIVISORS = range(2, 13)
-_SAME = 0.95
-"""Short pulses keep to each fraction of their period as well: the longest one that fits as well is meant."""
+_SAME = 0.85
+"""Short pulses keep to each fraction of their period as well: the longest one that fits about as well is meant."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,9 @@ class Period:
         return far
 
 
-def find_period(moments: Floats, span_ns: float, interval_ns: float) -> Period | None:
-    """The period that the moments keep to best, however badly; None if there are too few of them, or no period to try.
+def find_period(moments: Floats, span_ns: float, interval_ns: float, most_chance: float) -> Period | None:
+    """The period that the moments keep to; None if random ones would keep to one as well with `most_chance` or more.
+    None as well if there are too few of them, or no period to try.
 
     Moments are sorted, within `span_ns` of time observed; an observation was made every `interval_ns`.
     """
@@ -63,7 +64,7 @@ def find_period(moments: Floats, span_ns: float, interval_ns: float) -> Period |
     if bins > _MOST_BINS:
         return None
     counts = np.bincount(np.clip(((moments - moments[0]) / interval_ns * _BINS).astype(np.int64), 0, bins - 1))
-    size = _OVERSAMPLED * bins
+    size = 1 << (_OVERSAMPLED * bins - 1).bit_length()
     rates = np.arange(size // 2 + 1) * _BINS / (interval_ns * size)
     powers = np.abs(np.fft.rfft(counts, size)) ** 2 / moments.size
     kept = (rates >= 1 / longest) & (rates <= 1 / shortest)
@@ -74,6 +75,8 @@ def find_period(moments: Floats, span_ns: float, interval_ns: float) -> Period |
     at = int(np.argmax(powers / background))
     trials = _TRIALS * max(1.0, span_ns * (1 / shortest - 1 / longest))
     chance = min(1.0, trials * _rayleigh(moments.size, float(powers[at] / background[at]) / moments.size))
+    if chance >= most_chance:
+        return None
     rate, clustered = _refined(moments, rates[at], span_ns)
     for divisor in _DIVISORS:
         if rates[at] / divisor >= 1 / longest:

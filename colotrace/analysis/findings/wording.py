@@ -10,7 +10,7 @@ from colotrace.units import time_text
 
 def head(finding: Finding) -> str:
     """A finding on one line."""
-    cost = "" if finding.cost_ns is None else f", {time_text(finding.cost_ns)} a checkpoint"
+    cost = "" if not finding.cost_ns else f", {time_text(finding.cost_ns)} a checkpoint"
     return f"{finding.title} ({finding.confidence.value} confidence{cost})"
 
 

@@ -31,7 +31,8 @@ _LEAST_EXCESS, _LEAST_EXCESS_NS = 0.5, 1_000_000
 """Of the median; and in time, whatever the median."""
 _MOST_PART = 0.2
 """Of the checkpoints: more are no outliers."""
-_CHANCE = 1e-3
+_CHANCE = 5e-3
+"""At most, that a run with random outliers has such a finding."""
 _CERTAIN = 1e-6
 _CLUSTERED = 0.7
 """About the concentration if a third of the outliers came at random besides the periodic ones."""
@@ -66,8 +67,9 @@ def _periodic(sample: Sample, column: str) -> Finding | None:
     intervals = np.diff(all_begins)
     if (intervals <= 0).any():
         return None
-    period = find_period(moments, float(all_begins[-1] - all_begins[0]), median(intervals))
-    if period is None or period.chance * len(_COLUMNS) > _CHANCE or period.clustered < _CLUSTERED:
+    span = float(all_begins[-1] - all_begins[0])
+    period = find_period(moments, span, median(intervals), _CHANCE / len(_COLUMNS))
+    if period is None or period.clustered < _CLUSTERED:
         return None
     interval = float(intervals.mean())
     near = max(_NEAR * period.period_ns, _NEAR_CHECKPOINTS * interval)
@@ -111,7 +113,7 @@ def _finding(
         f"to the beat, in {beats.size} of {passed} periods",
         f"random outliers would do so with a chance of {period.chance * len(_COLUMNS):.1g} (Rayleigh's R = "
         f"{period.clustered:.3f}, all periods from {time_text(period.tried_ns[0])} to {time_text(period.tried_ns[1])})",
-        f"typically {time_text(by_phase)} of the {time_text(excess)} above the median are in {phase}",
+        f"then {phase} takes typically {time_text(by_phase)} more than its own median",
     ]
     if in_step:
         evidence.append(f"they are also always about {round(checkpoints)} checkpoints apart, or a multiple of that")
