@@ -29,7 +29,7 @@ _OVERSAMPLED = 4
 _TRIALS = 3
 """An oversampled search finds this many times what the independent periods alone would give by chance."""
 _DIVISORS = range(2, 13)
-_SAME = 0.85
+_SAME = 0.75
 """Short pulses keep to each fraction of their period as well: the longest one that fits about as well is meant."""
 
 

@@ -22,7 +22,7 @@ from colotrace.phases import Mark
 from colotrace.units import time_text
 
 ALWAYS_NS = 2_000_000
-"""A wait, if nine of ten checkpoints have it: with four busy processes on two processors, the fastest tenth is at 0.4 ms."""
+"""A wait, if nine of ten checkpoints have it: with four busy processes on two processors, one in ten takes 0.4 ms."""
 SOME_NS = 10_000_000
 """A wait, if only some have it: on a busy machine vCPUs often take one or two time slices of 4 ms to halt."""
 _NINE_OF_TEN = 0.1
@@ -84,7 +84,8 @@ def _look(sample: Sample) -> Iterator[Finding]:
         if always
         else "requests in flight, now and then, wait like this; so may vCPUs that lack a processor",
         advice=f"look for slow storage and block jobs of pid {sample.header.pid}: query-block-jobs, and "
-        "query-blockstats for latencies; end, throttle or postpone the jobs. Without any: give the vCPUs processors of their own",
+        "query-blockstats for latencies; end, throttle or postpone the jobs. Without any: give the vCPUs processors of "
+        "their own",
         cost_ns=mean_cost(times, long, 0),
     )
 
