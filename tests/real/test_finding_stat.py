@@ -79,5 +79,5 @@ def test_a_lock_held_now_and_then(make_pair: Callable[..., ColoPair]) -> None:
         assert abs(numbers["period_ns"] / (every_s * 1e9) - 1) < 0.02
         assert 6 <= numbers["on_beat"] <= len(hog.held_ns)
         assert 0.2 * held_ms * MS < numbers["excess_ns"] < 1.3 * held_ms * MS
-        assert one["phase"] in ("stat", "load")  # where the secondary takes the lock
+        assert one["phase"] in ("stat", "ram", "load")  # where the secondary takes the lock
     assert pair.trouble() == []

@@ -7,6 +7,7 @@ are one disturbance. Whether these keep to a period is tested in periods.py.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,11 +34,29 @@ _MOST_PART = 0.2
 """Of the checkpoints: more are no outliers."""
 _CHANCE = 5e-3
 """At most, that a run with random outliers has such a finding."""
-_CERTAIN = 1e-6
+_CERTAIN, _LEAST_CHANCE = 1e-6, 1e-12
 _CLUSTERED = 0.7
 """About the concentration if a third of the outliers came at random besides the periodic ones."""
+_COUNTED = 0.99
+"""Concentration of what comes at the same number of checkpoints each time."""
+_SHOWN = 0.2
+"""Of what the first phase is above its median: other phases that are this far above theirs are named too."""
 _NEAR, _NEAR_CHECKPOINTS = 0.1, 1.5
 """In step: so close to the beat, in periods or in checkpoints."""
+
+
+@dataclass(frozen=True)
+class _Beat:
+    """What was found: the period, in checkpoints as well; the outliers, the first ones in a row, those of them on the
+    beat; the periods from the first of these to the last; how much they keep to a number of checkpoints."""
+
+    period: Period
+    checkpoints: float
+    out: Flags
+    first: Flags
+    on_beat: Flags
+    passed: int
+    counted: float
 
 
 def outliers(values: Floats) -> Flags:
@@ -63,24 +82,23 @@ def _periodic(sample: Sample, column: str) -> Finding | None:
         return None
     first = out.copy()
     first[1:] &= ~out[:-1]
-    moments, all_begins = begin[first], known(begin)
-    intervals = np.diff(all_begins)
+    begins = known(begin)
+    intervals = np.diff(begins)
     if (intervals <= 0).any():
         return None
-    span = float(all_begins[-1] - all_begins[0])
-    period = find_period(moments, span, median(intervals), _CHANCE / len(_COLUMNS))
+    period = find_period(begin[first], float(begins[-1] - begins[0]), median(intervals), _CHANCE / len(_COLUMNS))
     if period is None or period.clustered < _CLUSTERED:
         return None
     interval = float(intervals.mean())
-    near = max(_NEAR * period.period_ns, _NEAR_CHECKPOINTS * interval)
-    on_beat = first & (period.distance(begin) <= near)
-    beats = np.unique(np.round((begin[on_beat] - period.phase_ns) / period.period_ns))
-    if beats.size < LEAST_MOMENTS:
+    on_beat = first & (period.distance(begin) <= max(_NEAR * period.period_ns, _NEAR_CHECKPOINTS * interval))
+    numbers = np.unique(np.round((begin[on_beat] - period.phase_ns) / period.period_ns))
+    if numbers.size < LEAST_MOMENTS:
         return None
     counted = _counted(np.flatnonzero(first), period.period_ns / interval)
-    if counted > 1 - (1 - period.clustered) / 4 and period.clustered < 0.99:
+    if counted > 1 - (1 - period.clustered) / 4 and period.clustered < _COUNTED:
         return None  # the checkpoints' own rhythm, which is clearer counted than timed
-    return _finding(sample, column, period, period.period_ns / interval, out, first, on_beat, beats, counted)
+    passed = round(float(numbers[-1] - numbers[0])) + 1
+    return _finding(sample, column, _Beat(period, period.period_ns / interval, out, first, on_beat, passed, counted))
 
 
 def _counted(numbers: NDArray[np.intp], period: float) -> float:
@@ -89,74 +107,75 @@ def _counted(numbers: NDArray[np.intp], period: float) -> float:
     return max(float(abs(np.exp(2j * np.pi * numbers / n).mean())) for n in whole)
 
 
-def _finding(
-    sample: Sample,
-    column: str,
-    period: Period,
-    checkpoints: float,
-    out: Flags,
-    first: Flags,
-    on_beat: Flags,
-    beats: Floats,
-    counted: float,
-) -> Finding:
-    table, word = sample.recent, column.removesuffix("_ns")
-    values = table[column]
-    rows = out & (period.distance(table["begin_ns"]) <= period.period_ns / 4)
-    middle = median(values)
-    excess = median(values[on_beat]) - middle
-    phase, by_phase = _culprit(sample, on_beat)
-    passed = round(float(beats[-1] - beats[0])) + 1
-    in_step = counted > 0.99
+def _finding(sample: Sample, column: str, beat: _Beat) -> Finding:
+    table, period, word = sample.recent, beat.period, column.removesuffix("_ns")
+    middle = median(table[column])
+    excess = median(table[column][beat.on_beat]) - middle
+    above = _above(sample, beat.on_beat)
+    phase, by_phase = next(iter(above.items()))
+    share = ", ".join(f"{name} {time_text(by)}" for name, by in above.items() if by >= _SHOWN * by_phase > 0)
+    found, kept = int(np.count_nonzero(beat.first)), int(np.count_nonzero(beat.on_beat))
+    chance = max(period.chance * len(_COLUMNS), _LEAST_CHANCE)
     evidence = [
-        f"{np.count_nonzero(first)} times it is far above its median of {time_text(middle)}; {beats.size} of them keep "
-        f"to the beat, in {beats.size} of {passed} periods",
-        f"random outliers would do so with a chance of {period.chance * len(_COLUMNS):.1g} (Rayleigh's R = "
-        f"{period.clustered:.3f}, all periods from {time_text(period.tried_ns[0])} to {time_text(period.tried_ns[1])})",
-        f"then {phase} takes typically {time_text(by_phase)} more than its own median",
+        f"{found} times it is far above its median of {time_text(middle)}, of which {kept} keep to the beat, within "
+        f"{beat.passed} periods",
+        f"random ones would do so with a chance of {chance:.1g} at most (Rayleigh's R = {period.clustered:.3f}, all "
+        f"periods from {time_text(period.tried_ns[0])} to {time_text(period.tried_ns[1])})",
+        f"above their own medians are then, on the average: {share or 'none of the phases'}",
     ]
+    in_step = beat.counted > _COUNTED
     if in_step:
-        evidence.append(f"they are also always about {round(checkpoints)} checkpoints apart, or a multiple of that")
-    certain = period.chance <= _CERTAIN and not in_step
+        evidence.append(f"they are also always {round(beat.checkpoints)} checkpoints apart, or a multiple of that")
+    confidence, reason = _confidence(period.chance, in_step)
     return Finding(
         rule=RULE.name,
         phase=phase,
-        title=f"every {time_text(period.period_ns)} ({checkpoints:.1f} checkpoints) the {word} is longer by "
+        title=f"every {time_text(period.period_ns)} ({beat.checkpoints:.1f} checkpoints) the {word} is longer by "
         f"{time_text(excess)}, in {phase}",
         numbers={
             "period_ns": round(period.period_ns),
-            "period_checkpoints": round(checkpoints, 2),
-            "outliers": int(np.count_nonzero(first)),
-            "on_beat": int(beats.size),
-            "periods": passed,
+            "period_checkpoints": round(beat.checkpoints, 2),
+            "outliers": found,
+            "on_beat": kept,
+            "periods": beat.passed,
             "excess_ns": round(excess),
             "phase_excess_ns": round(by_phase),
             "concentration": round(period.clustered, 4),
-            "chance": period.chance * len(_COLUMNS),
+            "chance": chance,
         },
         evidence=tuple(evidence),
-        confidence=Confidence.HIGH if certain else Confidence.MEDIUM,
-        confidence_reason="so regular by the clock, and not by the number of checkpoints"
-        if certain
-        else "it may as well be every so-many-th checkpoint: set another x-checkpoint-delay, and see whether it stays"
-        if in_step
-        else "so regular, but seen only a few times",
+        confidence=confidence,
+        confidence_reason=reason,
         advice=f"look for what runs every {time_text(period.period_ns)} on either host or in the guest: monitoring "
         "that polls QEMU, cron, timers, other VMs' work; move it away, or let it run in shorter pieces",
-        cost_ns=mean_cost(table["pause_ns"], rows, median(table["pause_ns"])),
+        cost_ns=mean_cost(
+            table["pause_ns"],
+            beat.out & (period.distance(table["begin_ns"]) <= period.period_ns / 4),  # those after the first as well
+            median(table["pause_ns"]),
+        ),
     )
 
 
-def _culprit(sample: Sample, where: Flags) -> tuple[str, float]:
-    """The phase that is most above its own median there, and by how much."""
+def _confidence(chance: float, in_step: bool) -> tuple[Confidence, str]:
+    if in_step:
+        return Confidence.MEDIUM, "it may as well be every so-many-th checkpoint: another x-checkpoint-delay would tell"
+    if chance > _CERTAIN:
+        return Confidence.MEDIUM, "so regular by the clock, but seen only a few times"
+    return Confidence.HIGH, "so regular by the clock, and not by the number of checkpoints"
+
+
+def _above(sample: Sample, where: Flags) -> dict[str, float]:
+    """Phase -> how far it is above its own median there, on the average; the furthest first.
+
+    On the average, since a disturbance that comes by the clock hits one phase today and another one tomorrow.
+    """
     names = [*(phase.value for phase in ROLE_PHASES[sample.role] if phase not in OUTSIDE_TOTAL), "other"]
     above = {}
     for name in names:
         values = sample.recent[f"{name}_ns"]
-        by = median(values[where]) - median(values)
-        above[name] = by if by == by else 0.0
-    worst = max(above, key=above.__getitem__)
-    return worst, above[worst]
+        there = known(values[where])
+        above[name] = float(there.mean()) - median(values) if there.size else 0.0
+    return dict(sorted(above.items(), key=lambda item: -item[1]))
 
 
 RULE = Rule(
