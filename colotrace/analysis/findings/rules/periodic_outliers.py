@@ -35,8 +35,8 @@ _MOST_PART = 0.2
 _CHANCE = 5e-3
 """At most, that a run with random outliers has such a finding."""
 _CERTAIN, _LEAST_CHANCE = 1e-6, 1e-12
-_CLUSTERED = 0.7
-"""About the concentration if a third of the outliers came at random besides the periodic ones."""
+_CLUSTERED = 0.5
+"""About the concentration if half of the outliers come at random besides the periodic ones."""
 _COUNTED = 0.99
 """Concentration of what comes at the same number of checkpoints each time."""
 _SHOWN = 0.2
