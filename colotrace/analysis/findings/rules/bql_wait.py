@@ -1,7 +1,8 @@
 """Waits of the COLO thread for QEMU's big lock (BQL), which the main loop, the monitor and device emulation hold.
 
-From the mark before to the mark after, these stretches do nothing but take the lock and look at the failover state;
-read in the machine code of Debian's 5.2, 7.2, 10.0 and 11.1. Free, it takes some microseconds. The primary takes it
+From the mark before to the mark after, these stretches do nothing that could take long but take the lock: they rewind
+a buffer and look at the failover state besides; read in the machine code of Debian's 5.2, 7.2, 10.0 and 11.1. Free,
+it takes some microseconds. The primary takes it
 again between VM_STOPPED and VMSTATE_SEND, where it has just let go of it, and no waiter comes in between: glibc's
 mutexes are not handed over.
 """
