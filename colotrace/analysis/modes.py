@@ -37,17 +37,24 @@ _BEYOND_CHANCE = 1.95
 
 @dataclass(frozen=True)
 class Modes:
-    """Two modes: `slow` flags the values of the slower one, false where the value is not known; both medians."""
+    """Two modes: which values are in the slower and which in the faster one (unknown ones in neither), their medians,
+    and the border between them."""
 
     slow: Flags
+    fast: Flags
     fast_median: float
     slow_median: float
     border: float
 
     @property
+    def between(self) -> float:
+        """The difference of the two medians."""
+        return self.slow_median - self.fast_median
+
+    @property
     def slow_part(self) -> float:
-        """The slower mode's part of all values, unknown ones included."""
-        return float(self.slow.mean())
+        """The slower mode's part of the known values."""
+        return float(self.slow.sum() / (self.slow | self.fast).sum())
 
 
 @dataclass(frozen=True)
@@ -88,7 +95,7 @@ def modes_of(values: Floats) -> Modes | None:
     fast = usable & ~slow
     if min(int(slow.sum()), int(fast.sum())) < least:
         return None
-    return Modes(slow, float(np.median(values[fast])), float(np.median(values[slow])), border)
+    return Modes(slow, fast, float(np.median(values[fast])), float(np.median(values[slow])), border)
 
 
 def divide_of(figure: Floats, slow: Flags, fast: Flags) -> Divide | None:

@@ -1,0 +1,180 @@
+"""How the pause changes over a run, and how any other figure does in the same way: a steady drift, or one step.
+
+The statistics are the report's (colotrace.analysis.trend), held to more: a change counts only if it is large against
+the pause and against what else the bins' medians do, for on a busy host pauses wander.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from colotrace.analysis.findings.measures import median
+from colotrace.analysis.findings.rule import Unknowable
+from colotrace.analysis.findings.sample import Table
+from colotrace.analysis.trend import HOUR_NS, LEAST_BINS, STEP_CONFIDENCE, Drift, drift_of, edges_of, step_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from colotrace.analysis.findings.measures import Floats
+
+LEAST_OF_PAUSE = 0.1
+"""A change of the pause, of its median."""
+_OWN_SIDE = 0.9
+"""Of the bins before, and of those after a step, lie on their own side of the middle between the two levels."""
+_SPREADS = 3.0
+"""A step is so many times, a drift over the run two thirds of that, what bins lie off by (scaled MAD)."""
+LEAST_CHECKPOINTS = LEAST_BINS**2
+"""As colotrace.analysis.trend makes bins."""
+_MAD_TO_SIGMA = 1.4826
+_MOST_NS = 2.0**62
+
+
+@dataclass(frozen=True)
+class Course:
+    """A figure's change over the run, from one level to another; `clear` is whether there is evidence for it.
+
+    `drift` is the slope of a steady one, None for a step. Units are the figure's own.
+    """
+
+    before: float
+    after: float
+    clear: bool
+    drift: Drift | None = None
+
+    @property
+    def change(self) -> float:
+        """By how much it grows."""
+        return self.after - self.before
+
+    @property
+    def relative(self) -> float:
+        """The same, of the level before; NaN if that is 0."""
+        return self.change / self.before if self.before else float("nan")
+
+
+class Bins:
+    """A table's checkpoints in consecutive bins of equally many; `when_ns` is the middle of each, as begin_ns counts."""
+
+    def __init__(self, table: Table, of: str) -> None:
+        """`of` is a column: only checkpoints that have it are binned. Raises Unknowable if those are too few."""
+        begin = table["begin_ns"]
+        rows = np.flatnonzero(np.isfinite(begin) & np.isfinite(table[of]))
+        rows = rows[np.argsort(begin[rows], kind="stable")]
+        self._table = table
+        self.begin_ns: Floats = np.clip(begin[rows], -_MOST_NS, _MOST_NS)
+        edges = edges_of(self.begin_ns.astype(np.int64))
+        if len(edges) <= LEAST_BINS:
+            raise Unknowable(f"it takes {LEAST_BINS} bins of checkpoints; there are {max(0, len(edges) - 1)}")
+        self.rows = [rows[start:end] for start, end in pairwise(edges)]
+        self.when_ns: Floats = np.array([(self.begin_ns[a] + self.begin_ns[b - 1]) / 2 for a, b in pairwise(edges)])
+
+    @property
+    def span_ns(self) -> float:
+        """From the first bin's middle to the last one's."""
+        return float(self.when_ns[-1] - self.when_ns[0])
+
+    def levels(self, column: str) -> Floats | None:
+        """The median of each bin; None if a bin has no value."""
+        values = self._table[column]
+        levels = np.array([median(values[rows]) for rows in self.rows])
+        return levels if np.isfinite(levels).all() else None
+
+    def drift(self, levels: Floats) -> Course:
+        """The levels' steady change."""
+        since = self.when_ns - self.when_ns[0]
+        found = drift_of(since, levels, STEP_CONFIDENCE)
+        if found is None:
+            return Course(median(levels), median(levels), False)
+        slope = found.per_hour_ns / HOUR_NS
+        begin = float(np.median(levels - slope * since))
+        return Course(begin, begin + slope * self.span_ns, found.evidence, found)
+
+    def step(self, levels: Floats, at: int) -> Course:
+        """The levels' change from the bins before number `at` to those from there on."""
+        before, after = float(np.median(levels[:at])), float(np.median(levels[at:]))
+        middle, up = (before + after) / 2, after > before
+        sides = min(float((levels[:at] < middle).mean()), float((levels[at:] > middle).mean())) if up else min(
+            float((levels[:at] > middle).mean()), float((levels[at:] < middle).mean())
+        )
+        return Course(before, after, sides >= _OWN_SIDE)
+
+    def moment_ns(self, column: str, at: int, course: Course) -> float:
+        """When a step took place: the begin of the first checkpoint of the new level, between the bins beside it."""
+        rows = np.concatenate(self.rows[max(0, at - 2) : at + 2])
+        new = (self._table[column][rows] > (course.before + course.after) / 2) == (course.change > 0)
+        first = int(np.cumsum(np.where(new, -1, 1)).argmax()) + 1
+        return float(self._table["begin_ns"][rows[min(first, rows.size - 1)]])
+
+
+@dataclass(frozen=True)
+class Change:
+    """The pause's change. `of` is the column; `course` what it does; `typical_ns` its median; `at` the bin in which a
+    step's new level begins, None for a drift."""
+
+    of: str
+    course: Course
+    typical_ns: float
+    bins: Bins
+    at: int | None
+
+    def along(self, column: str) -> Course | None:
+        """What another figure does in the same way; None if it is unknown."""
+        levels = self.bins.levels(column)
+        if levels is None:
+            return None
+        return self.bins.drift(levels) if self.at is None else self.bins.step(levels, self.at)
+
+    @property
+    def step_ns(self) -> float | None:
+        """When a step took place, by the table's begin_ns; None for a drift."""
+        return None if self.at is None else self.bins.moment_ns(self.of, self.at, self.course)
+
+    @property
+    def cost_ns(self) -> float:
+        """What the pause is above its better end, on the average over the run."""
+        if self.at is None:
+            return abs(self.course.change) / 2
+        after = 1 - self.at / len(self.bins.rows)
+        return abs(self.course.change) * (after if self.course.change > 0 else 1 - after)
+
+
+def change_of(table: Table) -> Change | None:
+    """The change of the pause over the run, or of the total where no pause is known; None if it does not matter.
+
+    Raises Unknowable if there are too few checkpoints.
+    """
+    of = "pause_ns" if 2 * int(np.isfinite(table["pause_ns"]).sum()) >= len(table) else "total_ns"
+    bins = Bins(table, of)
+    levels = bins.levels(of)
+    assert levels is not None  # only checkpoints that have it are in bins
+    typical = median(table[of])
+    step = step_of(bins.when_ns.astype(np.int64), levels)
+    if step is not None:
+        at = int(np.searchsorted(bins.when_ns.astype(np.int64), step.when_ns))
+        course = bins.step(levels, at)
+        off = np.concatenate([levels[:at] - course.before, levels[at:] - course.after])
+        least = max(LEAST_OF_PAUSE * typical, _SPREADS * _spread(off))
+        if course.clear and abs(course.change) >= least:
+            return Change(of, course, typical, bins, at)
+    course = bins.drift(levels)
+    since = bins.when_ns - bins.when_ns[0]
+    off = levels - course.before - course.change * since / (bins.span_ns or 1)
+    least = max(LEAST_OF_PAUSE * typical, _SPREADS * 2 / 3 * _spread(off))
+    if course.clear and abs(course.change) >= least and _goes_on(levels, course.change):
+        return Change(of, course, typical, bins, None)
+    return None
+
+
+def _goes_on(levels: Floats, change: float) -> bool:
+    """Whether the change goes on through the run: the median of each third lies on from the one before."""
+    thirds = [float(np.median(part)) for part in np.array_split(levels, 3)]
+    return all((second - first) * change > 0 and abs(second - first) >= abs(change) / 6 for first, second in pairwise(thirds))
+
+
+def _spread(off: Floats) -> float:
+    return _MAD_TO_SIGMA * float(np.median(np.abs(off - np.median(off))))
