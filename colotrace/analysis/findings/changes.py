@@ -16,6 +16,7 @@ from colotrace.analysis.findings.measures import median
 from colotrace.analysis.findings.rule import Unknowable
 from colotrace.analysis.findings.sample import Table
 from colotrace.analysis.trend import HOUR_NS, LEAST_BINS, STEP_CONFIDENCE, Drift, drift_of, edges_of, step_of
+from colotrace.units import time_text
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,10 +27,15 @@ LEAST_OF_PAUSE = 0.1
 """A change of the pause, of its median."""
 _OWN_SIDE = 0.9
 """Of the bins before, and of those after a step, lie on their own side of the middle between the two levels."""
-_SPREADS = 3.0
-"""A step is so many times, a drift over the run two thirds of that, what bins lie off by (scaled MAD)."""
-LEAST_CHECKPOINTS = LEAST_BINS**2
-"""As colotrace.analysis.trend makes bins."""
+_STEP_SPREADS, _DRIFT_SPREADS = 4.0, 6.0
+"""A change is so many times what bins lie off it (scaled MAD): a straight line then explains three quarters of all that
+the bins' medians do, which a mere wandering seldom looks like."""
+_AT_ONCE = 0.5
+"""Of a step lies between the two bins before and the two after it."""
+LEAST_SPAN_NS = 10_000_000_000
+"""Of a run: less is what a host does in passing."""
+LEAST_CHECKPOINTS = 144
+"""In 12 bins, as colotrace.analysis.trend makes them: fewer bins wander into a line too often."""
 _MAD_TO_SIGMA = 1.4826
 _MOST_NS = 2.0**62
 
@@ -98,17 +104,16 @@ class Bins:
         """The levels' change from the bins before number `at` to those from there on."""
         before, after = float(np.median(levels[:at])), float(np.median(levels[at:]))
         middle, up = (before + after) / 2, after > before
-        sides = min(float((levels[:at] < middle).mean()), float((levels[at:] > middle).mean())) if up else min(
-            float((levels[:at] > middle).mean()), float((levels[at:] < middle).mean())
-        )
-        return Course(before, after, sides >= _OWN_SIDE)
+        new = (levels > middle) == up
+        sides = min(1 - float(new[:at].mean()), float(new[at:].mean()))
+        beside = float(np.median(levels[at : at + 2])) - float(np.median(levels[max(0, at - 2) : at]))
+        at_once = beside * (after - before) >= _AT_ONCE * (after - before) ** 2
+        return Course(before, after, at_once and sides >= _OWN_SIDE)
 
     def moment_ns(self, column: str, at: int, course: Course) -> float:
         """When a step took place: the begin of the first checkpoint of the new level, between the bins beside it."""
         rows = np.concatenate(self.rows[max(0, at - 2) : at + 2])
-        new = (self._table[column][rows] > (course.before + course.after) / 2) == (course.change > 0)
-        first = int(np.cumsum(np.where(new, -1, 1)).argmax()) + 1
-        return float(self._table["begin_ns"][rows[min(first, rows.size - 1)]])
+        return float(self._table["begin_ns"][rows[_first_new(self._table[column][rows], course.before, course.after)]])
 
 
 @dataclass(frozen=True)
@@ -150,24 +155,32 @@ def change_of(table: Table) -> Change | None:
     """
     of = "pause_ns" if 2 * int(np.isfinite(table["pause_ns"]).sum()) >= len(table) else "total_ns"
     bins = Bins(table, of)
+    if bins.span_ns < LEAST_SPAN_NS:
+        raise Unknowable(f"it takes {time_text(LEAST_SPAN_NS)} of a run; there are {time_text(bins.span_ns)}")
     levels = bins.levels(of)
     assert levels is not None  # only checkpoints that have it are in bins
     typical = median(table[of])
     step = step_of(bins.when_ns.astype(np.int64), levels)
     if step is not None:
-        at = int(np.searchsorted(bins.when_ns.astype(np.int64), step.when_ns))
+        at = _first_new(levels, step.before_ns, step.after_ns)  # Pettitt's own may be a bin off
         course = bins.step(levels, at)
         off = np.concatenate([levels[:at] - course.before, levels[at:] - course.after])
-        least = max(LEAST_OF_PAUSE * typical, _SPREADS * _spread(off))
+        least = max(LEAST_OF_PAUSE * typical, _STEP_SPREADS * _spread(off))
         if course.clear and abs(course.change) >= least:
             return Change(of, course, typical, bins, at)
     course = bins.drift(levels)
     since = bins.when_ns - bins.when_ns[0]
     off = levels - course.before - course.change * since / (bins.span_ns or 1)
-    least = max(LEAST_OF_PAUSE * typical, _SPREADS * 2 / 3 * _spread(off))
+    least = max(LEAST_OF_PAUSE * typical, _DRIFT_SPREADS * _spread(off))
     if course.clear and abs(course.change) >= least and _goes_on(levels, course.change):
         return Change(of, course, typical, bins, None)
     return None
+
+
+def _first_new(values: Floats, before: float, after: float) -> int:
+    """From which number on, never 0, values lie nearer to the level after than to the one before."""
+    new = (values > (before + after) / 2) == (after > before)
+    return min(int(np.cumsum(np.where(new, -1, 1)).argmax()) + 1, values.size - 1)
 
 
 def _goes_on(levels: Floats, change: float) -> bool:
