@@ -23,8 +23,11 @@ if TYPE_CHECKING:
 
     from colotrace.analysis.findings.measures import Floats
 
+PARTS = tuple(f"{name}_ns" for name in ("stat", "dev", "ram", "put", "recv", "load", "resume", "other"))
 LEAST_OF_PAUSE = 0.1
-"""A change of the pause, of its median."""
+"""A change, of the median pause."""
+_REACHES_PAUSE = 0.5
+"""Of a phase's change, the pause's."""
 _OWN_SIDE = 0.9
 """Of the bins before, and of those after a step, lie on their own side of the middle between the two levels."""
 _STEP_SPREADS, _DRIFT_SPREADS = 4.0, 6.0
@@ -118,12 +121,13 @@ class Bins:
 
 @dataclass(frozen=True)
 class Change:
-    """The pause's change. `of` is the column; `course` what it does; `typical_ns` its median; `at` the bin in which a
-    step's new level begins, None for a drift."""
+    """A change over the run of `of`, a column: the pause, or a phase of it. `course` is what it does; `pause` and
+    `pause_ns` are the pause's column and median; `at` is the bin in which a step's new level begins, None for a drift."""
 
     of: str
     course: Course
-    typical_ns: float
+    pause: str
+    pause_ns: float
     bins: Bins
     at: int | None
 
@@ -141,7 +145,7 @@ class Change:
 
     @property
     def cost_ns(self) -> float:
-        """What the pause is above its better end, on the average over the run."""
+        """What is above the better end, on the average over the run."""
         if self.at is None:
             return abs(self.course.change) / 2
         after = 1 - self.at / len(self.bins.rows)
@@ -149,31 +153,42 @@ class Change:
 
 
 def change_of(table: Table) -> Change | None:
-    """The change of the pause over the run, or of the total where no pause is known; None if it does not matter.
+    """The change over the run that matters to the pause (the total, where no pause is known); None if there is none.
 
+    The pause's own, or else that of a phase with which the pause changes: what another phase does may hide it there.
     Raises Unknowable if there are too few checkpoints.
     """
-    of = "pause_ns" if 2 * int(np.isfinite(table["pause_ns"]).sum()) >= len(table) else "total_ns"
-    bins = Bins(table, of)
+    pause = "pause_ns" if 2 * int(np.isfinite(table["pause_ns"]).sum()) >= len(table) else "total_ns"
+    bins = Bins(table, pause)
     if bins.span_ns < LEAST_SPAN_NS:
         raise Unknowable(f"it takes {time_text(LEAST_SPAN_NS)} of a run; there are {time_text(bins.span_ns)}")
+    pause_ns = median(table[pause])
+    found = [change for of in (pause, *PARTS) if (change := _change(bins, of, pause, pause_ns)) is not None]
+    if found and found[0].of == pause:
+        return found[0]
+    for change in sorted(found, key=lambda one: -abs(one.course.change)):
+        along = change.along(pause)
+        if along is not None and along.change / change.course.change >= _REACHES_PAUSE:
+            return change
+    return None
+
+
+def _change(bins: Bins, of: str, pause: str, pause_ns: float) -> Change | None:
     levels = bins.levels(of)
-    assert levels is not None  # only checkpoints that have it are in bins
-    typical = median(table[of])
+    if levels is None:
+        return None
     step = step_of(bins.when_ns.astype(np.int64), levels)
     if step is not None:
         at = _first_new(levels, step.before_ns, step.after_ns)  # Pettitt's own may be a bin off
         course = bins.step(levels, at)
         off = np.concatenate([levels[:at] - course.before, levels[at:] - course.after])
-        least = max(LEAST_OF_PAUSE * typical, _STEP_SPREADS * _spread(off))
-        if course.clear and abs(course.change) >= least:
-            return Change(of, course, typical, bins, at)
+        if course.clear and abs(course.change) >= max(LEAST_OF_PAUSE * pause_ns, _STEP_SPREADS * _spread(off), 1):
+            return Change(of, course, pause, pause_ns, bins, at)
     course = bins.drift(levels)
-    since = bins.when_ns - bins.when_ns[0]
-    off = levels - course.before - course.change * since / (bins.span_ns or 1)
-    least = max(LEAST_OF_PAUSE * typical, _DRIFT_SPREADS * _spread(off))
+    off = levels - course.before - course.change * (bins.when_ns - bins.when_ns[0]) / bins.span_ns
+    least = max(LEAST_OF_PAUSE * pause_ns, _DRIFT_SPREADS * _spread(off), 1)
     if course.clear and abs(course.change) >= least and _goes_on(levels, course.change):
-        return Change(of, course, typical, bins, None)
+        return Change(of, course, pause, pause_ns, bins, None)
     return None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from colotrace.analysis.findings.changes import LEAST_CHECKPOINTS, Change, Course, change_of
+from colotrace.analysis.findings.changes import LEAST_CHECKPOINTS, PARTS, Change, Course, change_of
 from colotrace.analysis.findings.finding import Confidence, Finding
 from colotrace.analysis.findings.rule import Rule, Unknowable
 from colotrace.analysis.findings.sample import Sample
@@ -13,7 +13,6 @@ from colotrace.analysis.trend import HOUR_NS
 from colotrace.clocks import iso_text
 from colotrace.units import size_text, time_text
 
-PARTS = ("stat", "dev", "ram", "put", "recv", "load", "resume", "other")
 LEAST_ALONG = 0.05
 """By how much a figure must change, of its level before, to be told as changing along."""
 EXPLAINS = 0.5
@@ -23,17 +22,17 @@ _FIGURES = {"ram_bytes": ("RAM sent", size_text), "device_bytes": ("device state
 
 @dataclass(frozen=True)
 class _Story:
-    """A change with what goes along: `carrier` is the phase that changes most with it, by `carried`; `data` what the
+    """A change with what goes along: `carrier` is the column that changes most with it, by `carried`; `data` what the
     amount of RAM does (None: unknown), and `by_data` whether that explains it."""
 
     change: Change
-    carrier: str | None
-    carried: Course | None
+    carrier: str
+    carried: Course
     data: Course | None
 
     @property
     def by_data(self) -> bool:
-        if self.data is None or self.carried is None or not self.data.clear:
+        if self.data is None or not self.data.clear:
             return False
         same_way = self.data.change * self.change.course.change > 0
         return same_way and abs(self.data.relative) >= max(LEAST_ALONG, EXPLAINS * abs(self.carried.relative))
@@ -53,9 +52,11 @@ def _look(sample: Sample) -> Iterator[Finding]:
     if change is None:
         return
     course = change.course
-    parts = {part: along for part in PARTS if (along := change.along(f"{part}_ns")) is not None}
-    carrier = max(parts, key=lambda part: parts[part].change * course.change, default=None)
-    story = _Story(change, carrier, parts[carrier] if carrier else None, change.along("ram_bytes"))
+    parts = {part: along for part in PARTS if (along := change.along(part)) is not None}
+    carrier = change.of
+    if change.of == change.pause:
+        carrier = max(parts, key=lambda part: parts[part].change * course.change, default=change.of)
+    story = _Story(change, carrier, parts.get(carrier, course), change.along("ram_bytes"))
     drift, step_ns = course.drift, change.step_ns
     shift_ns = sample.header.realtime_minus_monotonic_ns
     moment_ns = None if step_ns is None else round(step_ns) + sample.spread.base_ns
@@ -67,13 +68,13 @@ def _look(sample: Sample) -> Iterator[Finding]:
         numbers={
             "before_ns": round(course.before),
             "after_ns": round(course.after),
-            "change_part": round(course.change / change.typical_ns, 4),
+            "change_of_pause": round(course.change / change.pause_ns, 4) if change.pause_ns else None,
             "over_ns": round(change.bins.span_ns),
             "step_monotonic_ns": moment_ns,
             "per_hour_ns": round(drift.per_hour_ns) if drift else None,
             "per_hour_low_ns": _rounded(drift.low_ns if drift else None),
             "per_hour_high_ns": _rounded(drift.high_ns if drift else None),
-            "carried_part": round(story.carried.change / course.change, 4) if story.carried else None,
+            "carried_part": round(story.carried.change / course.change, 4),
             "ram_bytes_before": _rounded(story.data.before if story.data else None),
             "ram_bytes_after": _rounded(story.data.after if story.data else None),
         },
@@ -91,15 +92,18 @@ def _rounded(value: float | None) -> int | None:
 
 def _title(story: _Story) -> str:
     change, course = story.change, story.change.course
-    what = change.of.removesuffix("_ns")
     does = ("steps " if change.at is not None else "drifts ") + ("up" if course.change > 0 else "down")
-    why = "the guest writes another amount" if story.by_data else None
-    if why is None and story.data is not None:
-        why = "for the same amount of data"
-    return (
-        f"the {what} {does} in the run, from {time_text(course.before)} to {time_text(course.after)} "
-        f"({course.change / change.typical_ns:+.0%})" + (f", in {story.carrier}" if story.carrier else "") + (f": {why}" if why else "")
-    )
+    text = f"{_name(change.of)} {does} in the run, from {time_text(course.before)} to {time_text(course.after)}"
+    if story.carrier != change.of:
+        text += f", most of all {_name(story.carrier)}"
+    if story.by_data:
+        return f"{text}: the guest writes {'more' if course.change > 0 else 'less'}"
+    return text if story.data is None else f"{text}, for the same amount of RAM"
+
+
+def _name(column: str) -> str:
+    name = column.removesuffix("_ns")
+    return f"the {name}" if name in ("pause", "total") else name
 
 
 def _when(change: Change, moment_ns: int | None, shift_ns: int | None) -> Iterator[str]:
@@ -125,12 +129,15 @@ def _moment(monotonic_ns: int, shift_ns: int | None) -> str:
 
 
 def _what(story: _Story) -> Iterator[str]:
-    course, carried = story.change.course, story.carried
-    if carried is not None:
-        part = carried.change / course.change
-        yield f"{story.carrier} changes by {part:.0%} of that: {time_text(carried.before)} to {time_text(carried.after)}"
+    change, carried = story.change, story.carried
+    if story.carrier != change.of:
+        part = carried.change / change.course.change
+        yield f"{_name(story.carrier)} makes {part:.0%} of that: {time_text(carried.before)} to {time_text(carried.after)}"
+    pause = change.along(change.pause) if change.of != change.pause else None
+    if pause is not None:
+        yield f"{_name(change.pause)} goes along: {time_text(pause.before)} to {time_text(pause.after)}"
     for column, (name, words) in _FIGURES.items():
-        along = story.data if column == "ram_bytes" else story.change.along(column)
+        along = story.data if column == "ram_bytes" else change.along(column)
         if along is not None and along.clear and abs(along.relative) >= LEAST_ALONG:
             yield f"{name} changes along: {words(along.before)} to {words(along.after)} ({along.relative:+.0%})"
         elif along is not None and column == "ram_bytes":
