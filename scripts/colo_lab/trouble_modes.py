@@ -32,8 +32,8 @@ UNPACED = 0xFFFFFFFF
 
 
 class Switch:
-    """Sets something anew at every event of the primary's, in a thread: `choose(n)` gives the n-th setting, None to leave
-    it; `apply` sets it. STOP for what the guest does from the next resume on, RESUME for what the next transfer meets."""
+    """Sets something anew at every event of the primary's, in a thread: `choose(n)` gives the n-th setting, None to
+    leave it; `apply` sets it. STOP: for what the guest does from the next resume on; RESUME: for the next transfer."""
 
     def __init__(
         self, pair: ColoPair, apply: Callable[[int], None], event: str, choose: Callable[[int], int | None]

@@ -19,8 +19,6 @@ from colotrace.analysis.trend import HOUR_NS, LEAST_BINS, STEP_CONFIDENCE, Drift
 from colotrace.units import time_text
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from colotrace.analysis.findings.measures import Floats
 
 PARTS = tuple(f"{name}_ns" for name in ("stat", "dev", "ram", "put", "recv", "load", "resume", "other"))
@@ -67,7 +65,7 @@ class Course:
 
 
 class Bins:
-    """A table's checkpoints in consecutive bins of equally many; `when_ns` is the middle of each, as begin_ns counts."""
+    """A table's checkpoints in consecutive bins of equally many; `when_ns` is the middle of each, by begin_ns."""
 
     def __init__(self, table: Table, of: str) -> None:
         """`of` is a column: only checkpoints that have it are binned. Raises Unknowable if those are too few."""
@@ -122,7 +120,7 @@ class Bins:
 @dataclass(frozen=True)
 class Change:
     """A change over the run of `of`, a column: the pause, or a phase of it. `course` is what it does; `pause` and
-    `pause_ns` are the pause's column and median; `at` is the bin in which a step's new level begins, None for a drift."""
+    `pause_ns` are the pause's column and median; `at` is the bin that a step's new level begins in, None for a drift."""
 
     of: str
     course: Course
@@ -201,7 +199,7 @@ def _first_new(values: Floats, before: float, after: float) -> int:
 def _goes_on(levels: Floats, change: float) -> bool:
     """Whether the change goes on through the run: the median of each third lies on from the one before."""
     thirds = [float(np.median(part)) for part in np.array_split(levels, 3)]
-    return all((second - first) * change > 0 and abs(second - first) >= abs(change) / 6 for first, second in pairwise(thirds))
+    return all((second - first) / change >= 1 / 6 for first, second in pairwise(thirds))
 
 
 def _spread(off: Floats) -> float:

@@ -16,9 +16,12 @@ from colotrace.units import size_text, time_text
 if TYPE_CHECKING:
     from colotrace.analysis.findings.measures import Flags
 
-RAM, TRIGGER, DEVICE, PREVIOUS, WAIT, MOMENT = "RAM", "trigger", "device state", "previous mode", "wait", "time in the run"
+RAM, TRIGGER, DEVICE, WAIT = "RAM", "trigger", "device state", "wait"
+PREVIOUS, MOMENT = "previous mode", "time in the run"
 KEYS = {RAM: "ram", TRIGGER: "trigger", DEVICE: "device_bytes", PREVIOUS: "previous", WAIT: "wait", MOMENT: "moment"}
 """What is looked at, and how keys of numbers name it. The first of those that divide alike is told first."""
+CAUSES = (RAM, TRIGGER, DEVICE, WAIT)
+"""Those that can be why a checkpoint takes longer."""
 _FIGURES: tuple[tuple[str, str, Callable[[float], str], str], ...] = (
     (RAM, "ram_bytes", size_text, "of RAM sent"),
     (DEVICE, "device_bytes", size_text, "of device state"),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from colotrace.analysis.findings.changes import LEAST_CHECKPOINTS, PARTS, Change, Course, change_of
 from colotrace.analysis.findings.finding import Confidence, Finding
-from colotrace.analysis.findings.rule import Rule, Unknowable
+from colotrace.analysis.findings.rule import Rule
 from colotrace.analysis.findings.sample import Sample
 from colotrace.analysis.trend import HOUR_NS
 from colotrace.clocks import iso_text
@@ -17,7 +17,11 @@ LEAST_ALONG = 0.05
 """By how much a figure must change, of its level before, to be told as changing along."""
 EXPLAINS = 0.5
 """The amount of data explains a phase's change if, relatively, it changes by so much of that."""
-_FIGURES = {"ram_bytes": ("RAM sent", size_text), "device_bytes": ("device state", size_text), "wait_ns": ("wait", time_text)}
+_FIGURES = {
+    "ram_bytes": ("RAM sent", size_text),
+    "device_bytes": ("device state", size_text),
+    "wait_ns": ("wait", time_text),
+}
 
 
 @dataclass(frozen=True)
@@ -36,15 +40,6 @@ class _Story:
             return False
         same_way = self.data.change * self.change.course.change > 0
         return same_way and abs(self.data.relative) >= max(LEAST_ALONG, EXPLAINS * abs(self.carried.relative))
-
-
-def has_step(sample: Sample) -> bool:
-    """Whether the rule tells of a step."""
-    try:
-        change = change_of(sample.spread)
-    except Unknowable:
-        return False
-    return change is not None and change.at is not None
 
 
 def _look(sample: Sample) -> Iterator[Finding]:
@@ -131,8 +126,8 @@ def _moment(monotonic_ns: int, shift_ns: int | None) -> str:
 def _what(story: _Story) -> Iterator[str]:
     change, carried = story.change, story.carried
     if story.carrier != change.of:
-        part = carried.change / change.course.change
-        yield f"{_name(story.carrier)} makes {part:.0%} of that: {time_text(carried.before)} to {time_text(carried.after)}"
+        part, levels = carried.change / change.course.change, f"{time_text(carried.before)} to {time_text(carried.after)}"
+        yield f"{_name(story.carrier)} makes {part:.0%} of that: {levels}"
     pause = change.along(change.pause) if change.of != change.pause else None
     if pause is not None:
         yield f"{_name(change.pause)} goes along: {time_text(pause.before)} to {time_text(pause.after)}"
