@@ -120,7 +120,7 @@ class Bins:
 @dataclass(frozen=True)
 class Change:
     """A change over the run of `of`, a column: the pause, or a phase of it. `course` is what it does; `pause` and
-    `pause_ns` are the pause's column and median; `at` is the bin that a step's new level begins in, None for a drift."""
+    `pause_ns` are the pause's column and median; a step's new level begins in bin number `at`, None for a drift."""
 
     of: str
     course: Course

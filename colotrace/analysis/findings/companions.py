@@ -71,8 +71,8 @@ def _trigger(table: Table, slow: Flags, fast: Flags) -> Iterator[Companion]:
     for trigger in Trigger:
         flags = table.triggered_by(trigger)
         divide = divide_of(np.where(known, flags, np.nan), slow, fast)
-        if divide is not None and divide.strength > best.strength:
-            parts = float(flags[known & slow].mean()), float(flags[known & fast].mean())
+        parts = float(flags[known & slow].mean()), float(flags[known & fast].mean())
+        if divide is not None and parts[0] > parts[1] and divide.strength > best.strength:
             text = f"{parts[0]:.0%} of the slow ones were triggered by {trigger.value}, {parts[1]:.0%} of the fast"
             best = Companion(TRIGGER, divide.strength, text)
     yield best

@@ -14,7 +14,7 @@ import numpy as np
 from colotrace.analysis.findings import companions
 from colotrace.analysis.findings.companions import KEYS, Companion, companions_of
 from colotrace.analysis.findings.finding import Confidence, Finding
-from colotrace.analysis.findings.measures import mean_cost, median
+from colotrace.analysis.findings.measures import SLICE_NS, known, mean_cost, median, percentile
 from colotrace.analysis.findings.rule import Rule
 from colotrace.analysis.findings.rules import delayed_ack
 from colotrace.analysis.findings.sample import Sample
@@ -28,9 +28,6 @@ if TYPE_CHECKING:
 PARTS = ("stat", "dev", "ram", "put", "recv", "load", "resume", "other")
 LEAST_OF_PAUSE = 0.1
 """By so much of the median pause it is longer where the phase is slow."""
-SLICE_NS = 5_000_000
-"""What lies between two modes that nothing goes with: less is what the scheduler of a busy host makes, whose slices are
-of 3 ms and end on a tick of at most 4 ms more or, mostly, earlier."""
 TOGETHER = 0.8
 """Companion.strength from which two phases are slow in the same checkpoints: one trouble."""
 GOES_WITH, EXPLAINS = 0.5, 0.9
@@ -88,7 +85,7 @@ def _agree(one: Modes, other: Modes) -> float:
 
 
 def _is_finding(modes: Modes, strengths: Mapping[str, float]) -> bool:
-    """Not a change in the run, which is the rule drift's, and neither small nor without a cause."""
+    """Not a change in the run, which is the rule drift's, and not both small and without a cause."""
     if strengths.get(companions.MOMENT, 0.0) >= STEP:
         return False
     return modes.between >= SLICE_NS or any(strengths.get(cause, 0.0) >= EXPLAINS for cause in companions.CAUSES)
@@ -96,8 +93,11 @@ def _is_finding(modes: Modes, strengths: Mapping[str, float]) -> bool:
 
 def _matters(modes: Modes, pause: Floats) -> bool:
     """Whether the slow ones' pause is longer, and by enough: a phase may be short only where its neighbour is long."""
-    longer = median(pause[modes.slow]) - median(pause[modes.fast])
-    return longer >= max(LEAST_OF_PAUSE * median(pause), modes.between / 2)
+    if not (known(pause[modes.slow]).size and known(pause[modes.fast]).size):
+        return False
+    bounded = np.minimum(pause, percentile(pause, 0.95))  # a mean: the pause has modes itself
+    longer = np.nanmean(bounded[modes.slow]) - np.nanmean(bounded[modes.fast])
+    return float(longer) >= max(LEAST_OF_PAUSE * median(pause), modes.between / 2)
 
 
 def _finding(
@@ -154,7 +154,7 @@ def _evidence(
 
 def _confidence(telling: Sequence[Companion], delayed: bool) -> tuple[Confidence, str]:
     if delayed:
-        return Confidence.MEDIUM, "the distance is a delayed acknowledgement's; what else takes as long would look alike"
+        return Confidence.MEDIUM, "the distance is a delayed acknowledgement's; what else takes so long looks alike"
     if not telling:
         return Confidence.MEDIUM, "that there are two modes is certain; why is not to be seen from here"
     if telling[0].strength >= EXPLAINS:

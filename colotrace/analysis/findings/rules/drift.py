@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from colotrace.analysis.findings.changes import LEAST_CHECKPOINTS, PARTS, Change, Course, change_of
 from colotrace.analysis.findings.finding import Confidence, Finding
+from colotrace.analysis.findings.measures import SLICE_NS
 from colotrace.analysis.findings.rule import Rule
 from colotrace.analysis.findings.sample import Sample
 from colotrace.analysis.trend import HOUR_NS
@@ -52,6 +53,8 @@ def _look(sample: Sample) -> Iterator[Finding]:
     if change.of == change.pause:
         carrier = max(parts, key=lambda part: parts[part].change * course.change, default=change.of)
     story = _Story(change, carrier, parts.get(carrier, course), change.along("ram_bytes"))
+    if not story.by_data and abs(course.change) < SLICE_NS:
+        return
     drift, step_ns = course.drift, change.step_ns
     shift_ns = sample.header.realtime_minus_monotonic_ns
     moment_ns = None if step_ns is None else round(step_ns) + sample.spread.base_ns
@@ -126,8 +129,8 @@ def _moment(monotonic_ns: int, shift_ns: int | None) -> str:
 def _what(story: _Story) -> Iterator[str]:
     change, carried = story.change, story.carried
     if story.carrier != change.of:
-        part, levels = carried.change / change.course.change, f"{time_text(carried.before)} to {time_text(carried.after)}"
-        yield f"{_name(story.carrier)} makes {part:.0%} of that: {levels}"
+        levels = f"{time_text(carried.before)} to {time_text(carried.after)}"
+        yield f"{_name(story.carrier)} makes {carried.change / change.course.change:.0%} of that: {levels}"
     pause = change.along(change.pause) if change.of != change.pause else None
     if pause is not None:
         yield f"{_name(change.pause)} goes along: {time_text(pause.before)} to {time_text(pause.after)}"
