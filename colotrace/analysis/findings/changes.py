@@ -111,10 +111,12 @@ class Bins:
         at_once = beside * (after - before) >= _AT_ONCE * (after - before) ** 2
         return Course(before, after, at_once and sides >= _OWN_SIDE)
 
-    def moment_ns(self, column: str, at: int, course: Course) -> float:
-        """When a step took place: the begin of the first checkpoint of the new level, between the bins beside it."""
+    def moment_ns(self, column: str, at: int, course: Course) -> tuple[float, float]:
+        """When a step took place: the begin of the last checkpoint of the old and of the first of the new level."""
         rows = np.concatenate(self.rows[max(0, at - 2) : at + 2])
-        return float(self._table["begin_ns"][rows[_first_new(self._table[column][rows], course.before, course.after)]])
+        first = _first_new(self._table[column][rows], course.before, course.after)
+        begin = self._table["begin_ns"]
+        return float(begin[rows[first - 1]]), float(begin[rows[first]])
 
 
 @dataclass(frozen=True)
@@ -137,8 +139,8 @@ class Change:
         return self.bins.drift(levels) if self.at is None else self.bins.step(levels, self.at)
 
     @property
-    def step_ns(self) -> float | None:
-        """When a step took place, by the table's begin_ns; None for a drift."""
+    def step_ns(self) -> tuple[float, float] | None:
+        """Between which two checkpoints a step took place, by the table's begin_ns; None for a drift."""
         return None if self.at is None else self.bins.moment_ns(self.of, self.at, self.course)
 
     @property

@@ -55,7 +55,7 @@ def test_a_step_is_told_with_its_moment() -> None:
     assert one.numbers["step_monotonic_ns"] == pytest.approx(5_000_000_000 + 250 * PERIOD_NS, abs=3 * PERIOD_NS)
     assert one.numbers["before_ns"] == pytest.approx(35 * MS, rel=0.05)
     assert one.numbers["after_ns"] == pytest.approx(47 * MS, rel=0.05)
-    assert one.evidence[0].startswith("at 2027-01-15T08:00:42.")
+    assert one.evidence[0].startswith("between the checkpoints of 2027-01-15T08:00:42.")
     assert one.cost_ns == pytest.approx(12 * MS * 150 / N, rel=0.2)
 
 

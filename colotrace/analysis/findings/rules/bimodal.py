@@ -65,9 +65,9 @@ def _look(sample: Sample) -> Iterator[Finding]:
         modes = modes_of(table[f"{part}_ns"])
         if modes is not None and _matters(modes, pause):
             found[part] = modes
-    if found and sample.role is Role.PRIMARY:
-        for stall in delayed_ack.RULE.look(sample):
-            found.pop(stall.phase, None)
+    stalls = {stall.phase for stall in delayed_ack.RULE.look(sample)} if sample.role is Role.PRIMARY else set()
+    if stalls:  # in fewer checkpoints it may be in the other of the two phases as well
+        found = {part: one for part, one in found.items() if part not in stalls and not _is_stall(part, one)}
     while found:
         phase = max(found, key=lambda part: found[part].between)
         modes = found.pop(phase)
@@ -77,6 +77,10 @@ def _look(sample: Sample) -> Iterator[Finding]:
         besides = companions_of(table, modes.slow, modes.fast)
         if _is_finding(modes, {one.kind: one.strength for one in besides}):
             yield _finding(sample, phase, modes, along, besides)
+
+
+def _is_stall(part: str, modes: Modes) -> bool:
+    return part in ("recv", "load") and _NEAR_DELAY_NS[0] <= modes.between < _NEAR_DELAY_NS[1]
 
 
 def _agree(one: Modes, other: Modes) -> float:

@@ -57,7 +57,7 @@ def _look(sample: Sample) -> Iterator[Finding]:
         return
     drift, step_ns = course.drift, change.step_ns
     shift_ns = sample.header.realtime_minus_monotonic_ns
-    moment_ns = None if step_ns is None else round(step_ns) + sample.spread.base_ns
+    step = None if step_ns is None else tuple(round(when) + sample.spread.base_ns for when in step_ns)
     confidence, reason = _confidence(story)
     yield Finding(
         rule=RULE.name,
@@ -68,7 +68,7 @@ def _look(sample: Sample) -> Iterator[Finding]:
             "after_ns": round(course.after),
             "change_of_pause": round(course.change / change.pause_ns, 4) if change.pause_ns else None,
             "over_ns": round(change.bins.span_ns),
-            "step_monotonic_ns": moment_ns,
+            "step_monotonic_ns": step[1] if step else None,
             "per_hour_ns": round(drift.per_hour_ns) if drift else None,
             "per_hour_low_ns": _rounded(drift.low_ns if drift else None),
             "per_hour_high_ns": _rounded(drift.high_ns if drift else None),
@@ -76,7 +76,7 @@ def _look(sample: Sample) -> Iterator[Finding]:
             "ram_bytes_before": _rounded(story.data.before if story.data else None),
             "ram_bytes_after": _rounded(story.data.after if story.data else None),
         },
-        evidence=(*_when(change, moment_ns, shift_ns), *_what(story)),
+        evidence=(*_when(change, step, shift_ns), *_what(story)),
         confidence=confidence,
         confidence_reason=reason,
         advice=_advice(story),
@@ -104,10 +104,10 @@ def _name(column: str) -> str:
     return f"the {name}" if name in ("pause", "total") else name
 
 
-def _when(change: Change, moment_ns: int | None, shift_ns: int | None) -> Iterator[str]:
+def _when(change: Change, step_ns: tuple[int, ...] | None, shift_ns: int | None) -> Iterator[str]:
     course, span_ns = change.course, change.bins.span_ns
-    if moment_ns is not None:
-        yield f"at {_moment(moment_ns, shift_ns)}, {time_text(change.step_ns)} after the first checkpoint"
+    if step_ns is not None:
+        yield f"between the checkpoints of {' and '.join(_moment(when, shift_ns) for when in step_ns)}"
     drift = course.drift
     if drift is not None and drift.low_ns is not None and drift.high_ns is not None:
         hours = span_ns / HOUR_NS
