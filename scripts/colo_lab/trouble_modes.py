@@ -9,16 +9,12 @@
 from __future__ import annotations
 
 import bisect
-import contextlib
 import os
 import re
-import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import TracebackType
-
-from colotrace.target.sockets import connections, duplicate, socket_descriptors
 
 from .errors import VmError
 from .firmware import END_WORD_ADDRESS, RANGE_BEGIN_MIB
@@ -26,9 +22,6 @@ from .pair import ColoPair
 from .vm import Vm
 
 POLL_S = 0.001
-SO_MAX_PACING_RATE = 47
-"""include/uapi/asm-generic/socket.h; bytes a second. TCP keeps to it without the fq queueing discipline as well."""
-UNPACED = 0xFFFFFFFF
 
 
 class Switch:
@@ -110,24 +103,3 @@ def _host_address(vm: Vm, address: int) -> int:
     if found is None:
         raise VmError(f"the {vm.role} does not tell where guest memory at {address:#x} lies: {text.strip()}")
     return int(found[1], 16)
-
-
-@contextlib.contextmanager
-def migration_socket(vm: Vm) -> Iterator[socket.socket]:
-    """A duplicate of the VM's only TCP connection: the migration stream's, in a lab over tcp."""
-    (one,) = connections(vm.pid)
-    with duplicate(vm.pid, socket_descriptors(vm.pid)[one.inode]) as copy:
-        yield copy
-
-
-def without_nagle(pair: ColoPair) -> None:
-    """Sets TCP_NODELAY on both ends, so that no delayed acknowledgement is in the times."""
-    for vm in pair.vms:
-        with migration_socket(vm) as copy:
-            copy.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-
-def pace(pair: ColoPair, mib_per_s: int) -> None:
-    """Bounds the rate at which the primary sends."""
-    with migration_socket(pair.primary) as copy:
-        copy.setsockopt(socket.SOL_SOCKET, SO_MAX_PACING_RATE, min(mib_per_s << 20, UNPACED))

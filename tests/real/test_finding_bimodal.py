@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 from colo_lab.pair import ColoPair
-from colo_lab.trouble_modes import Dirty, Switch, pace, without_nagle
+from colo_lab.trouble_modes import Dirty, Switch
+from colo_lab.trouble_rate import pace, without_nagle
 from recorded import by_setting, recorded
+
+MIB = 1 << 20
 
 
 def test_two_amounts_of_data_are_two_modes_with_the_ram(make_pair: Callable[..., ColoPair], tmp_path: Path) -> None:
@@ -32,7 +35,7 @@ def test_two_rates_of_the_stream_are_two_modes_with_nothing(make_pair: Callable[
     pair = make_pair(dirty_mib=8, delay_ms=140, transport="tcp")
     without_nagle(pair)
     chance = random.Random(2)
-    with Switch(pair, lambda rate: pace(pair, rate), "RESUME", lambda _: chance.choice((150, 1000))) as switch:
+    with Switch(pair, lambda rate: pace(pair, rate * MIB), "RESUME", lambda _: chance.choice((150, 1000))) as switch:
         found, rows = recorded(pair, tmp_path / "run.jsonl", 70)
     one = found["bimodal ram"]
     fast, slow = (by_setting(rows, switch, "ram_ns")[rate] for rate in (1000, 150))

@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 from colo_lab.pair import ColoPair
-from colo_lab.trouble_modes import Dirty, Switch, pace, without_nagle
+from colo_lab.trouble_modes import Dirty, Switch
+from colo_lab.trouble_rate import pace, without_nagle
 from recorded import by_setting, recorded
+
+MIB = 1 << 20
 
 
 def test_more_and_more_data_is_a_drift_of_the_guest(make_pair: Callable[..., ColoPair], tmp_path: Path) -> None:
@@ -30,7 +33,7 @@ def test_a_slower_stream_from_one_moment_on_is_a_step(make_pair: Callable[..., C
     n, at = 280, 140
     pair = make_pair(dirty_mib=4, delay_ms=55, transport="tcp")
     without_nagle(pair)
-    with Switch(pair, lambda rate: pace(pair, rate), "RESUME", lambda k: 1000 if k < at else 100) as switch:
+    with Switch(pair, lambda rate: pace(pair, rate * MIB), "RESUME", lambda k: 1000 if k < at else 100) as switch:
         found, rows = recorded(pair, tmp_path / "run.jsonl", n)
     one = found["drift pause"]
     assert "steps up" in one.title and "for the same amount of RAM" in one.title

@@ -34,8 +34,9 @@ GOES_WITH, EXPLAINS = 0.5, 0.9
 """Companion.strength from which something is worth telling, and from which it leaves little to be explained."""
 STEP = 0.75
 """Companion.strength of the time in the run from which the modes are one after the other."""
-_NEAR_DELAY_NS = (39_500_000, 48_500_000)
-"""What a delayed acknowledgement adds (delayed_ack.py): on the secondary's side it is in other phases than there."""
+_NEAR_DELAY_NS = (36_000_000, 52_000_000)
+"""What a delayed acknowledgement adds (delayed_ack.py), give or take what the medians lie off: on the secondary's side
+it is in other phases than there."""
 _ADVICE = {
     companions.RAM: "the guest writes two different amounts between checkpoints: look what in it works in bursts; a "
     "shorter x-checkpoint-delay bounds the amount (colotrace remedy delay)",
