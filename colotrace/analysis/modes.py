@@ -87,9 +87,7 @@ def modes_of(values: Floats) -> Modes | None:
     split = int(splits[int(depth.argmax())])
     if not depth.max() >= _DEVIATIONS:
         return None
-    between = slice((split - 1) // 2, (split + n) // 2 + 1)
-    gap = int(np.diff(logarithms[between]).argmax())
-    border = math.exp(float(logarithms[between][gap : gap + 2].mean()))
+    border = _border(logarithms, split)
     with np.errstate(invalid="ignore"):
         slow = usable & (values > border)
     fast = usable & ~slow
@@ -114,6 +112,15 @@ def divide_of(figure: Floats, slow: Flags, fast: Flags) -> Divide | None:
     border = float(points[at] + points[min(at + 1, points.size - 1)]) / 2
     found = Divide(border, above, float(parts[0]), float(parts[1]))
     return found if found.strength * math.sqrt(slow_n * fast_n / (slow_n + fast_n)) >= _BEYOND_CHANCE else None
+
+
+def _border(logarithms: Floats, split: int) -> float:
+    """The middle of the widest gap in the valley."""
+    low, high = logarithms[(split - 1) // 2], logarithms[(split + logarithms.size) // 2]
+    edges = np.searchsorted(logarithms, [low + part * (high - low) for part in _VALLEY])
+    beside = logarithms[max(0, edges[0] - 1) : edges[1] + 1]
+    gap = int(np.diff(beside).argmax())
+    return math.exp(float(beside[gap : gap + 2].mean()))
 
 
 def _depth(x: Floats, splits: NDArray[np.int64]) -> Floats:

@@ -73,6 +73,8 @@ class Settings:
             raise SettingsError(f"{self.vcpus} vCPUs: a VM needs at least 1")
         if self.dirty_mib < 0:
             raise SettingsError(f"{self.dirty_mib} MiB of dirty memory: cannot be negative; 0 makes an idle guest")
+        if self.adjustable and (self.self_check or not self.dirty_mib):
+            raise SettingsError("a guest whose range can be changed has one, and does not check itself")
         if not self.net_every_s > 0:
             raise SettingsError(f"a forced mismatch every {self.net_every_s:g} s: must be more than 0")
         if self.delay_ms < 1:

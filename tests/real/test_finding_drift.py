@@ -30,20 +30,19 @@ def test_more_and_more_data_is_a_drift_of_the_guest(make_pair: Callable[..., Col
 
 
 def test_a_slower_stream_from_one_moment_on_is_a_step(make_pair: Callable[..., ColoPair], tmp_path: Path) -> None:
-    n, at = 280, 140
-    pair = make_pair(dirty_mib=4, delay_ms=55, transport="tcp")
+    n, at = 270, 130
+    pair = make_pair(dirty_mib=8, delay_ms=80, transport="tcp")
     without_nagle(pair)
-    with Switch(pair, lambda rate: pace(pair, rate * MIB), "RESUME", lambda k: 1000 if k < at else 100) as switch:
+    with Switch(pair, lambda rate: pace(pair, rate * MIB), "RESUME", lambda k: 800 if k < at else 200) as switch:
         found, rows = recorded(pair, tmp_path / "run.jsonl", n)
     one = found["drift pause"]
     assert "steps up" in one.title and "for the same amount of RAM" in one.title
     pauses = by_setting(rows, switch, "pause_ns")
-    assert one.numbers["before_ns"] == pytest.approx(pauses[1000], rel=0.1)
-    assert one.numbers["after_ns"] == pytest.approx(pauses[100], rel=0.1)
-    changed = next(when for when, rate in switch.changes if rate == 100)
+    assert one.numbers["before_ns"] == pytest.approx(pauses[800], rel=0.1)
+    assert one.numbers["after_ns"] == pytest.approx(pauses[200], rel=0.1)
+    changed = next(when for when, rate in switch.changes if rate == 200)
     first = next(row["begin_ns"] for row in rows if row["begin_ns"] > changed)
     assert one.numbers["step_monotonic_ns"] == pytest.approx(first, abs=500_000_000)
-    assert not any(key.startswith("bimodal") for key in found)
 
 
 def test_a_plain_pair_has_none_of_it(pair: ColoPair, tmp_path: Path) -> None:

@@ -58,6 +58,14 @@ def test_each_mode_has_a_tenth(part: float, expected: int) -> None:
     assert len(found(values=times(np.arange(N) % 100 < part * 100))) == expected
 
 
+def test_of_three_modes_the_border_is_where_the_valley_is() -> None:
+    values = np.choose(np.arange(N) % 4, [3 * MS, 3 * MS, 27 * MS, 39 * MS]) * np.exp(0.05 * RANDOM.normal(size=N))
+    (one,) = found(values=values)
+    assert one.numbers["slow_part"] == 0.5
+    border = one.numbers["border_ns"]
+    assert border is not None and 5 * MS < border < 20 * MS and one.evidence[0].startswith("0 of 200")
+
+
 @pytest.mark.parametrize(("slow_ms", "expected"), [(8, 0), (9.5, 0), (11, 1)])
 def test_less_than_a_slice_of_the_scheduler_needs_a_cause(slow_ms: float, expected: int) -> None:
     values = times(SLOW, 5, slow_ms, 0.02)
