@@ -38,13 +38,14 @@ _BEYOND_CHANCE = 1.95
 @dataclass(frozen=True)
 class Modes:
     """Two modes: which values are in the slower and which in the faster one (unknown ones in neither), their medians,
-    and the border between them."""
+    the border between them, and from where to where the valley is looked at, in which the border lies."""
 
     slow: Flags
     fast: Flags
     fast_median: float
     slow_median: float
     border: float
+    valley: tuple[float, float]
 
     @property
     def between(self) -> float:
@@ -87,13 +88,13 @@ def modes_of(values: Floats) -> Modes | None:
     split = int(splits[int(depth.argmax())])
     if not depth.max() >= _DEVIATIONS:
         return None
-    border = _border(logarithms, split)
+    border, valley = _border(logarithms, split), _valley(x, split)
     with np.errstate(invalid="ignore"):
         slow = usable & (values > border)
     fast = usable & ~slow
     if min(int(slow.sum()), int(fast.sum())) < least:
         return None
-    return Modes(slow, fast, float(np.median(values[fast])), float(np.median(values[slow])), border)
+    return Modes(slow, fast, float(np.median(values[fast])), float(np.median(values[slow])), border, valley)
 
 
 def divide_of(figure: Floats, slow: Flags, fast: Flags) -> Divide | None:
@@ -116,11 +117,15 @@ def divide_of(figure: Floats, slow: Flags, fast: Flags) -> Divide | None:
 
 def _border(logarithms: Floats, split: int) -> float:
     """The middle of the widest gap in the valley."""
-    low, high = logarithms[(split - 1) // 2], logarithms[(split + logarithms.size) // 2]
-    edges = np.searchsorted(logarithms, [low + part * (high - low) for part in _VALLEY])
+    edges = np.searchsorted(logarithms, _valley(logarithms, split))
     beside = logarithms[max(0, edges[0] - 1) : edges[1] + 1]
     gap = int(np.diff(beside).argmax())
     return math.exp(float(beside[gap : gap + 2].mean()))
+
+
+def _valley(x: Floats, split: int) -> tuple[float, float]:
+    low, high = float(x[(split - 1) // 2]), float(x[(split + x.size) // 2])
+    return low + _VALLEY[0] * (high - low), low + _VALLEY[1] * (high - low)
 
 
 def _depth(x: Floats, splits: NDArray[np.int64]) -> Floats:

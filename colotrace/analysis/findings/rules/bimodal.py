@@ -137,8 +137,7 @@ def _finding(
 def _evidence(
     times: Floats, modes: Modes, along: dict[str, Modes], besides: Sequence[Companion], telling: Sequence[Companion]
 ) -> Iterator[str]:
-    way = modes.slow_median - modes.fast_median
-    low, high = modes.fast_median + 0.3 * way, modes.fast_median + 0.7 * way
+    low, high = modes.valley
     with np.errstate(invalid="ignore"):
         between = int(((times > low) & (times < high)).sum())
     yield (
