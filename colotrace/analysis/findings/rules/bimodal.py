@@ -112,7 +112,7 @@ def _finding(
     delayed = not telling and _NEAR_DELAY_NS[0] <= modes.between < _NEAR_DELAY_NS[1]
     confidence, reason = _confidence(telling, delayed)
     together = ((phase, modes), *along.items())
-    with_it = f", with the {telling[0].kind}" if telling else ""
+    with_it = f", with the {telling[0].kind}" if telling else ", a delayed acknowledgement apart" if delayed else ""
     return Finding(
         rule=RULE.name,
         phase=phase,
