@@ -16,15 +16,15 @@ MIB = 1 << 20
 
 
 def test_two_amounts_of_data_are_two_modes_with_the_ram(make_pair: Callable[..., ColoPair], tmp_path: Path) -> None:
-    pair = make_pair(dirty_mib=24, delay_ms=100, adjustable=True)
+    pair = make_pair(dirty_mib=48, delay_ms=150, adjustable=True)
     chance = random.Random(1)
-    with Switch(pair, Dirty(pair).set_mib, "STOP", lambda _: chance.choice((4, 24))) as switch:
+    with Switch(pair, Dirty(pair).set_mib, "STOP", lambda _: chance.choice((4, 48))) as switch:
         found, rows = recorded(pair, tmp_path / "run.jsonl", 80)
     one = found["bimodal ram"]
-    small, large = (by_setting(rows, switch, "ram_ns")[mib] for mib in (4, 24))
+    small, large = (by_setting(rows, switch, "ram_ns")[mib] for mib in (4, 48))
     assert one.numbers["fast_median_ns"] == pytest.approx(small, rel=0.1)
     assert one.numbers["slow_median_ns"] == pytest.approx(large, rel=0.1)
-    part = sum(switch.setting_at(row["begin_ns"]) == 24 for row in rows) / len(rows)
+    part = sum(switch.setting_at(row["begin_ns"]) == 48 for row in rows) / len(rows)
     assert one.numbers["slow_part"] == pytest.approx(part, abs=0.1)
     strength = one.numbers["divided_by_ram"]
     assert strength is not None and strength >= 0.9 and one.title.endswith("with the RAM")
