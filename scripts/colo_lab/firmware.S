@@ -2,6 +2,7 @@
 #
 #   RANGE_BEGIN  --defsym: physical address of the first page written, page aligned
 #   RANGE_BYTES  --defsym: length of the range in bytes, a multiple of 4096; 0: the guest halts at once
+#   ADJUSTABLE   --defsym: 1: where the range ends is read from memory, page by page (below)
 #   SELF_CHECK   --defsym: 1: the guest also keeps a pattern and looks whether it finds what it wrote (below)
 #
 # Each sweep writes its own number (1, 2, 3, ...) into the first word of every page of the range.  So the word at
@@ -13,6 +14,9 @@
 # FAULT_ADDRESS (0 until then) and halts.  So as long as the sweeps go on, no write was lost and none came from elsewhere,
 # on whichever host the guest runs by now; and the registers of the vCPU have survived as well.
 #
+# With ADJUSTABLE the guest leaves the end of its range at END_ADDRESS and goes by what it finds there from then on: who
+# writes a lower one (never above the first, always above RANGE_BEGIN) makes it dirty less.
+#
 # Only the first vCPU ever gets here; the others wait for a SIPI that never comes.
 
         .set    CODE_SELECTOR, 8
@@ -20,6 +24,7 @@
         .set    PAGE_BYTES, 4096
         .set    PATTERN_MASK, 0x5a5a5a5a
         .set    FAULT_ADDRESS, 0x7000
+        .set    END_ADDRESS, 0x7004
 
         .text
         .globl  _start
@@ -66,6 +71,10 @@ lay:
         addl    %edx, %edi
         loop    lay
         .endif
+        .if     ADJUSTABLE
+        movl    $(RANGE_BEGIN + RANGE_BYTES), %ebx
+        movl    %ebx, END_ADDRESS
+        .endif
 sweep:
         movl    %eax, %ebp              # ebp: what the last sweep has written
         incl    %eax
@@ -82,6 +91,10 @@ page:
         .endif
         movl    %eax, (%edi)
         addl    %edx, %edi
+        .if     ADJUSTABLE
+        cmpl    END_ADDRESS, %edi
+        jae     sweep
+        .endif
         loop    page                    # three instructions a page: nested KVM may have to emulate each of them
         jmp     sweep
 fault:

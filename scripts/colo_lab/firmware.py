@@ -18,14 +18,22 @@ SWEEP_WORD_ADDRESS = RANGE_BEGIN_MIB << 20
 """Guest physical address of the 32-bit number of the sweep under way: the first word of the range."""
 FAULT_WORD_ADDRESS = 0x7000
 """Where a guest that checks itself leaves the address of the first page that was not as it had written it; else 0."""
+END_WORD_ADDRESS = 0x7004
+"""Where an adjustable guest finds the end of its range."""
 PATTERN_MASK = 0x5A5A5A5A
 LINK_ADDRESS = 0x1_0000_0000 - IMAGE_BYTES
 
 
-def build(dirty_mib: int, self_check: bool = False) -> Path:
+def build(dirty_mib: int, self_check: bool = False, adjustable: bool = False) -> Path:
     """The path of the image whose guest overwrites `dirty_mib` MiB for ever, and with `self_check` looks each time
-    whether what it wrote is still there. Raises MachineError if it cannot be built."""
-    symbols = {"RANGE_BEGIN": SWEEP_WORD_ADDRESS, "RANGE_BYTES": dirty_mib << 20, "SELF_CHECK": int(self_check)}
+    whether what it wrote is still there; if `adjustable`, the range's end is the word at END_WORD_ADDRESS. Raises
+    MachineError if it cannot be built."""
+    symbols = {
+        "RANGE_BEGIN": SWEEP_WORD_ADDRESS,
+        "RANGE_BYTES": dirty_mib << 20,
+        "SELF_CHECK": int(self_check),
+        "ADJUSTABLE": int(adjustable),
+    }
     key = hashlib.sha256(SOURCE.read_bytes() + repr((symbols, LINK_ADDRESS)).encode()).hexdigest()[:16]
     cache = Path(os.environ.get("COLOTRACE_CACHE") or Path.home() / ".cache" / "colotrace")
     image = cache / f"firmware-{key}.bin"

@@ -91,7 +91,7 @@ class ColoPair:
         """Starts both QEMUs, sets COLO up on them and measures the guest's sweep; `close` is due also if it raises."""
         settings = self.settings
         settings.check()
-        image = firmware.build(settings.dirty_mib, settings.self_check)
+        image = firmware.build(settings.dirty_mib, settings.self_check, settings.adjustable)
         self.run = RunDirectory()
         self._guest = Path(shutil.copy(image, self.run / "firmware.bin"))  # a chroot sees this one, not the cache
         self._loop = LoopThread(self._check)

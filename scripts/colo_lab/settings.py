@@ -25,7 +25,8 @@ class Settings:
     x-checkpoint-delay: the time from one checkpoint's begin to the next one's (the guest's pause is part of it).
     `dirty_mib` is what the guest overwrites, page by page, for ever; 0: it halts. `ready_timeout_s` bounds each wait of
     the bring-up, `armed_timeout_s` the wait for COLO_ARMED_FILE. With `self_check` the guest also looks whether what it
-    wrote is still there (guest.py). `net` makes it a pair with colo-compare (net.py). `qemu_options` are given
+    wrote is still there (guest.py); if it is `adjustable`, how much it overwrites can be changed while it runs, up to
+    `dirty_mib` (trouble_modes.py). `net` makes it a pair with colo-compare (net.py). `qemu_options` are given
     to both QEMUs besides the lab's own.
     """
 
@@ -39,6 +40,7 @@ class Settings:
     ready_timeout_s: float = 30.0
     armed_timeout_s: float = 60.0
     self_check: bool = False
+    adjustable: bool = False
     net: bool = False
     net_every_s: float = 2.0
     qemu_options: tuple[str, ...] = ()
@@ -71,6 +73,8 @@ class Settings:
             raise SettingsError(f"{self.vcpus} vCPUs: a VM needs at least 1")
         if self.dirty_mib < 0:
             raise SettingsError(f"{self.dirty_mib} MiB of dirty memory: cannot be negative; 0 makes an idle guest")
+        if self.adjustable and (self.self_check or not self.dirty_mib):
+            raise SettingsError("a guest whose range can be changed has one, and does not check itself")
         if not self.net_every_s > 0:
             raise SettingsError(f"a forced mismatch every {self.net_every_s:g} s: must be more than 0")
         if self.delay_ms < 1:

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Flags = NDArray[np.bool_]
 
+SLICE_NS = 5_000_000
+"""A difference that needs a cause: less is what the scheduler of a busy host makes, with slices of 3 ms and ticks of up
+to 4 ms."""
+
 
 def known(values: Floats) -> Floats:
     """The values that are not NaN."""
