@@ -77,6 +77,7 @@ def _finding(sample: Sample, phase: Phase, stalls: Floats, tick_ns: float, clust
     if on_tick:
         ticks = f"this host's clock tick of {time_text(tick_ns)} (R = {clustered:.2f} of at most 1)"
         evidence.append(f"the waits end on {ticks}: a timer of this kernel ends them, not the secondary's work")
+    evidence.append("the cost is an upper bound: what the secondary does meanwhile takes a part of it")
     confidence, reason = _confidence(on_tick, near)
     return Finding(
         rule=RULE.name,
