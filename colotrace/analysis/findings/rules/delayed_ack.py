@@ -25,22 +25,25 @@ if TYPE_CHECKING:
     from colotrace.analysis.findings.measures import Flags, Floats
 
 DELAY_NS = 40_000_000
-_SECOND_NS = 1_000_000_000
 _FROM_NS, _WIDTH_NS = 39_500_000, 10_500_000
 """The window of a stall: the timer, less the time until the mark before it, to two ticks of 4 ms and a wake-up more."""
 _LEAST_PART = 0.2
 """Of the checkpoints; a stall is in nearly all of them or, where segments fall out so, in some."""
 _EDGE = 4
 """A window holds so many times what the windows of the same width on either side of it hold."""
-_TICKS_NS = tuple(_SECOND_NS / hz for hz in (100, 250, 300, 1000))
-"""By CONFIG_HZ: what keeps to a longer one may keep to the shortest as well."""
+_EDGE_ON_TICK = 1.5
+"""The same of waits that end on ticks: on a host without a free processor, work of any length ends on them too."""
+_TICKS_NS = tuple(float(10**9 // hz) for hz in (100, 250, 300, 1000))
+"""By CONFIG_HZ, in whole nanoseconds as the kernel has it; what keeps to a longer one may keep to the shortest too."""
 _ON_TICK = 0.6
 """Circular concentration of moments that keep to a tick; without one, n moments give about 1 / sqrt(n)."""
 _LEAST_ENDS = 10
 _NOISE = 0.01
 _PHASES = {Phase.RECV: Mark.VMSTATE_RECEIVED, Phase.LOAD: Mark.VMSTATE_LOADED}
-
-
+_WHOSE_TICK = {
+    Phase.RECV: "a clock tick of {tick} (R = {r:.2f} of at most 1): a timer of the secondary's kernel ends them",
+    Phase.LOAD: "this host's clock tick of {tick} (R = {r:.2f} of at most 1): a timer of this kernel ends them",
+}
 
 
 def _look(sample: Sample) -> Iterator[Finding]:
@@ -48,10 +51,9 @@ def _look(sample: Sample) -> Iterator[Finding]:
         times = sample.recent[f"{phase.value}_ns"]
         stalled = _between(times, _FROM_NS)
         if stalled.mean() >= _LEAST_PART:
-            base = sample.recent.base_ns % _SECOND_NS
-            moments = (sample.recent[name][stalled] + base for name in (mark_column(mark), "begin_ns"))
-            tick_ns, clustered = _tick(*moments)
-            if _has_edges(times, stalled) or clustered >= _ON_TICK:
+            tick_ns, clustered = _tick(*(sample.recent[name][stalled] for name in (mark_column(mark), "begin_ns")))
+            on_tick = clustered >= _ON_TICK
+            if _has_edges(times, stalled, _EDGE_ON_TICK if on_tick else _EDGE) and (on_tick or not _is_far(sample)):
                 yield _finding(sample, phase, times[stalled], tick_ns, clustered)
 
 
@@ -59,15 +61,24 @@ def _between(times: Floats, begin_ns: int) -> Flags:
     return (times >= begin_ns) & (times < begin_ns + _WIDTH_NS)
 
 
-def _has_edges(times: Floats, stalled: Flags) -> bool:
+def _has_edges(times: Floats, stalled: Flags, least: float) -> bool:
     beside = max(int(_between(times, _FROM_NS + side * _WIDTH_NS).sum()) for side in (-1, 1))
-    return int(stalled.sum()) >= _EDGE * beside
+    return int(stalled.sum()) >= least * beside
+
+
+def _reply(sample: Sample) -> float:
+    """What it takes there and back, typically, with the secondary's part; NaN if unknown."""
+    return median(sample.recent.between(Mark.CHECKPOINT_REQUEST, Mark.CHECKPOINT_REPLY))
+
+
+def _is_far(sample: Sample) -> bool:
+    """Whether the way there and back alone takes about so long: then every wait for the peer does."""
+    return _reply(sample) >= DELAY_NS / 2
 
 
 def _finding(sample: Sample, phase: Phase, stalls: Floats, tick_ns: float, clustered: float) -> Finding:
     part, typical = len(stalls) / len(sample.recent), median(stalls)
-    reply = median(sample.recent.between(Mark.CHECKPOINT_REQUEST, Mark.CHECKPOINT_REPLY))
-    near = reply < DELAY_NS / 2
+    reply = _reply(sample)
     on_tick = clustered >= _ON_TICK
     evidence = [
         f"{part:.0%} of the times lie between {time_text(_FROM_NS)} and {time_text(_FROM_NS + _WIDTH_NS)}: Linux "
@@ -75,10 +86,10 @@ def _finding(sample: Sample, phase: Phase, stalls: Floats, tick_ns: float, clust
         f"from REQUEST to REPLY, there and back as well, it takes {time_text(reply) if reply == reply else 'unknown'}",
     ]
     if on_tick:
-        ticks = f"this host's clock tick of {time_text(tick_ns)} (R = {clustered:.2f} of at most 1)"
-        evidence.append(f"the waits end on {ticks}: a timer of this kernel ends them, not the secondary's work")
+        ticks = _WHOSE_TICK[phase].format(tick=time_text(tick_ns), r=clustered)
+        evidence.append(f"the waits end on {ticks}, not the secondary's work")
     evidence.append("the cost is an upper bound: what the secondary does meanwhile takes a part of it")
-    confidence, reason = _confidence(on_tick, near)
+    confidence, reason = _confidence(on_tick, reply < DELAY_NS / 2)
     return Finding(
         rule=RULE.name,
         phase=phase.value,
@@ -87,7 +98,7 @@ def _finding(sample: Sample, phase: Phase, stalls: Floats, tick_ns: float, clust
             "stall_ns": round(typical),
             "part_of_checkpoints": round(part, 4),
             "request_to_reply_ns": round(reply) if reply == reply else None,
-            "tick_ns": round(tick_ns),
+            "tick_ns": round(tick_ns) if on_tick else None,
             "tick_concentration": round(clustered, 4),
         },
         evidence=tuple(evidence),
@@ -121,7 +132,7 @@ def _confidence(on_tick: bool, near: bool) -> tuple[Confidence, str]:
         return Confidence.HIGH, "only a timer ends a wait on a tick, and none but this one is of 40 ms"
     if near:
         return Confidence.MEDIUM, "the network is faster than that; work that takes just as long would look alike"
-    return Confidence.LOW, "the network's own way, or work that takes just as long, would look alike"
+    return Confidence.LOW, "how far away the secondary is, is not known: that way, or work as long, would look alike"
 
 
 RULE = Rule(
