@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from colotrace.analysis.findings.measures import median
-from colotrace.analysis.findings.rule import Unknowable
+from colotrace.analysis.findings.rule import SEVERAL_CLOCKS, Unknowable
 from colotrace.analysis.findings.sample import Table
 from colotrace.analysis.trend import HOUR_NS, LEAST_BINS, STEP_CONFIDENCE, Drift, drift_of, edges_of, step_of
 from colotrace.units import time_text
@@ -68,10 +68,12 @@ class Bins:
     """A table's checkpoints in consecutive bins of equally many; `when_ns` is the middle of each, by begin_ns."""
 
     def __init__(self, table: Table, of: str) -> None:
-        """`of` is a column: only checkpoints that have it are binned. Raises Unknowable if those are too few."""
+        """`of` is a column: only checkpoints that have it are binned. Raises Unknowable if those are too few, or not in
+        the order of time."""
         begin = table["begin_ns"]
         rows = np.flatnonzero(np.isfinite(begin) & np.isfinite(table[of]))
-        rows = rows[np.argsort(begin[rows], kind="stable")]
+        if (np.diff(begin[rows]) < 0).any():
+            raise Unknowable(SEVERAL_CLOCKS)
         self._table = table
         self.begin_ns: Floats = np.clip(begin[rows], -_MOST_NS, _MOST_NS)
         edges = edges_of(self.begin_ns.astype(np.int64))
@@ -106,7 +108,8 @@ class Bins:
         before, after = float(np.median(levels[:at])), float(np.median(levels[at:]))
         middle, up = (before + after) / 2, after > before
         new = (levels > middle) == up
-        sides = min(1 - float(new[:at].mean()), float(new[at:].mean()))
+        last = len(levels) - 1  # the step is within one of the two bins beside it, which may be on either side
+        sides = min(1 - float(new[: max(1, at - 1)].mean()), float(new[min(at + 1, last) :].mean()))
         beside = float(np.median(levels[at : at + 2])) - float(np.median(levels[max(0, at - 2) : at]))
         at_once = beside * (after - before) >= _AT_ONCE * (after - before) ** 2
         return Course(before, after, at_once and sides >= _OWN_SIDE)

@@ -24,7 +24,8 @@ LEAST_SAMPLES = 5
 """Observations in a period: below, every other or third observation looks like one."""
 _BINS = 4
 """In the time from one observation to the next: a shift of at most 1/40 of the shortest period."""
-_MOST_BINS = 1 << 19
+MOST_SAMPLES = (1 << 19) // _BINS
+"""Observations that would fit into the time observed; in more, as gaps make them, a search takes too long."""
 _OVERSAMPLED = 4
 _TRIALS = 3
 """An oversampled search finds this many times what the independent periods alone would give by chance."""
@@ -60,9 +61,9 @@ def find_period(moments: Floats, span_ns: float, interval_ns: float, most_chance
     longest, shortest = span_ns / LEAST_PERIODS, interval_ns * LEAST_SAMPLES
     if moments.size < LEAST_MOMENTS or not 0 < shortest < longest < math.inf:
         return None
-    bins = math.ceil(span_ns / interval_ns * _BINS) + 1
-    if bins > _MOST_BINS:
+    if span_ns > interval_ns * MOST_SAMPLES:
         return None
+    bins = math.ceil(span_ns / interval_ns * _BINS) + 1
     counts = np.bincount(np.clip(((moments - moments[0]) / interval_ns * _BINS).astype(np.int64), 0, bins - 1))
     size = 1 << (_OVERSAMPLED * bins - 1).bit_length()
     rates = np.arange(size // 2 + 1) * _BINS / (interval_ns * size)

@@ -12,6 +12,8 @@ from colotrace.analysis.findings.sample import Sample
 from colotrace.phases import Role
 
 BOTH = (Role.PRIMARY, Role.SECONDARY)
+SEVERAL_CLOCKS = "CLOCK_MONOTONIC goes back: the checkpoints are of more than one boot, or out of order"
+"""Why a rule that looks at moments may be unable to."""
 
 
 class Unknowable(Exception):

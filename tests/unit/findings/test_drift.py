@@ -75,6 +75,18 @@ def test_what_the_guest_writes_explains_it(course: np.ndarray) -> None:
 def test_a_little_more_data_does_not_explain_a_lot_more_time() -> None:
     (one,) = found((10 + 10 * STEP) * noise(), ram_bytes=(8 + STEP) * 2.0**20)
     assert not one.title.endswith("writes more") and one.confidence is Confidence.MEDIUM
+    assert "same amount" not in one.title and "same work" not in one.confidence_reason
+    assert "RAM sent changes along" in " ".join(one.evidence)
+
+
+@pytest.mark.parametrize("course", [UP, STEP, -0.5 * STEP])
+def test_more_in_a_longer_wait_is_not_a_guest_that_writes_more(course: np.ndarray) -> None:
+    ram_bytes = (8 + 8 * course) * 2.0**20
+    (one,) = found((20 + 20 * course) * noise(), ram_bytes=ram_bytes, wait_ns=100 * MS * (1 + course))
+    assert "the guest writes" not in one.title and "wait" in one.title and one.confidence is Confidence.HIGH
+    assert "x-checkpoint-delay" in one.advice
+    (one,) = found((20 + 20 * course) * noise(), ram_bytes=ram_bytes, wait_ns=100 * MS * (1 + 0.1 * course))
+    assert "the guest writes" in one.title
 
 
 def test_on_the_secondary_the_amount_is_unknown() -> None:
@@ -135,3 +147,10 @@ def test_short_runs_are_unknown() -> None:
         look("drift", sample_of_columns(Role.PRIMARY, N, begin_ns=np.arange(N) * 1e7, pause_ns=20 * MS * noise()))
     with pytest.raises(Unknowable, match="bins"):
         look("drift", sample_of_columns(Role.PRIMARY, N))
+
+
+def test_runs_of_several_boots_are_unknown() -> None:
+    begin = np.arange(N) * float(PERIOD_NS)
+    begin[N // 2 :] -= N // 2 * PERIOD_NS - MS
+    with pytest.raises(Unknowable, match="goes back"):
+        found((20 + 12 * STEP) * noise(), begin_ns=begin)

@@ -7,6 +7,7 @@ import pytest
 
 from colotrace.analysis.findings.finding import Confidence, Finding
 from colotrace.analysis.findings.periods import find_period
+from colotrace.analysis.findings.rule import Unknowable
 from colotrace.phases import Role
 
 from .samples import look, sample_of_columns
@@ -124,3 +125,23 @@ def test_moments_without_anything_to_try_have_no_period() -> None:
     assert find_period(few, 8e9, 1e9, 1) is None
     assert find_period(few[:5], 1e12, 1e6, 1) is None
     assert find_period(few, 1e18, 1e6, 1) is None
+
+
+@pytest.mark.parametrize("gap_s", [60, 3_600])
+def test_a_gap_is_no_time_observed(gap_s: int) -> None:
+    random = np.random.default_rng(9)
+    begin = begins(random)
+    begin[N // 2 :] += gap_s * S
+    (one,) = found(begin, hit(begin, np.arange(0.3 * S, begin[-1], 0.77 * S)), random)
+    assert one.numbers["period_checkpoints"] == pytest.approx(7.7, rel=0.02)
+    assert one.numbers["periods"] == pytest.approx(one.numbers["outliers"], abs=2)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("shift_s", "reason"), [(-20, "goes back"), (86_400, "gaps")])
+def test_several_runs_that_it_cannot_put_on_one_clock_are_unknown(shift_s: int, reason: str) -> None:
+    random = np.random.default_rng(10)
+    begin = begins(random)
+    out = hit(begin, np.arange(0.3 * S, begin[-1], 1.7 * S))
+    begin[N // 2 :] += shift_s * S
+    with pytest.raises(Unknowable, match=reason):
+        found(begin, out, random)

@@ -27,13 +27,27 @@ _FIGURES = {
 
 @dataclass(frozen=True)
 class _Story:
-    """A change with what goes along: `carrier` is the column that changes most with it, by `carried`; `data` what the
-    amount of RAM does (None: unknown), and `by_data` whether that explains it."""
+    """A change with what goes along: `carrier` is the column that changes most with it, by `carried`; `data` and `wait`
+    what the amount of RAM and the wait before do (None: unknown), `by_data` whether the former explains it."""
 
     change: Change
     carrier: str
     carried: Course
     data: Course | None
+    wait: Course | None
+
+    @property
+    def same_data(self) -> bool:
+        """Whether as much RAM is sent as before."""
+        return self.data is not None and not _is_along(self.data)
+
+    @property
+    def by_wait(self) -> bool:
+        """Whether the data are more, or less, because checkpoints are farther apart, or closer."""
+        if self.data is None or self.wait is None or not (self.by_data and _is_along(self.wait)):
+            return False
+        same_way = self.wait.change * self.data.change > 0
+        return same_way and abs(self.wait.relative) >= EXPLAINS * abs(self.data.relative)
 
     @property
     def by_data(self) -> bool:
@@ -41,6 +55,10 @@ class _Story:
             return False
         same_way = self.data.change * self.change.course.change > 0
         return same_way and abs(self.data.relative) >= max(LEAST_ALONG, EXPLAINS * abs(self.carried.relative))
+
+
+def _is_along(course: Course) -> bool:
+    return course.clear and abs(course.relative) >= LEAST_ALONG
 
 
 def _look(sample: Sample) -> Iterator[Finding]:
@@ -52,7 +70,7 @@ def _look(sample: Sample) -> Iterator[Finding]:
     carrier = change.of
     if change.of == change.pause:
         carrier = max(parts, key=lambda part: parts[part].change * course.change, default=change.of)
-    story = _Story(change, carrier, parts.get(carrier, course), change.along("ram_bytes"))
+    story = _Story(change, carrier, parts.get(carrier, course), change.along("ram_bytes"), change.along("wait_ns"))
     if not story.by_data and abs(course.change) < SLICE_NS:
         return
     drift, step_ns = course.drift, change.step_ns
@@ -94,9 +112,12 @@ def _title(story: _Story) -> str:
     text = f"{_name(change.of)} {does} in the run, from {time_text(course.before)} to {time_text(course.after)}"
     if story.carrier != change.of:
         text += f", most of all {_name(story.carrier)}"
+    more = course.change > 0
+    if story.by_wait:
+        return f"{text}: {'more is written in a longer wait' if more else 'less is written in a shorter wait'}"
     if story.by_data:
-        return f"{text}: the guest writes {'more' if course.change > 0 else 'less'}"
-    return text if story.data is None else f"{text}, for the same amount of RAM"
+        return f"{text}: the guest writes {'more' if more else 'less'}"
+    return f"{text}, for the same amount of RAM" if story.same_data else text
 
 
 def _name(column: str) -> str:
@@ -135,8 +156,8 @@ def _what(story: _Story) -> Iterator[str]:
     if pause is not None:
         yield f"{_name(change.pause)} goes along: {time_text(pause.before)} to {time_text(pause.after)}"
     for column, (name, words) in _FIGURES.items():
-        along = story.data if column == "ram_bytes" else change.along(column)
-        if along is not None and along.clear and abs(along.relative) >= LEAST_ALONG:
+        along = change.along(column)
+        if along is not None and _is_along(along):
             yield f"{name} changes along: {words(along.before)} to {words(along.after)} ({along.relative:+.0%})"
         elif along is not None and column == "ram_bytes":
             yield f"{name} does not change along: {words(along.before)} to {words(along.after)}"
@@ -147,11 +168,18 @@ def _confidence(story: _Story) -> tuple[Confidence, str]:
         return Confidence.HIGH, "the amount of data changes with it, and by as much"
     if story.data is None:
         return Confidence.LOW, "that it changes is certain; how much RAM was sent is not known here, the primary knows"
-    return Confidence.MEDIUM, "that the same work takes another time is certain; why is not to be seen from here"
+    if story.same_data:
+        return Confidence.MEDIUM, "that the same work takes another time is certain; why is not to be seen from here"
+    return Confidence.MEDIUM, "that it changes is certain; the amount of RAM changes too, but does not explain it"
 
 
 def _advice(story: _Story) -> str:
     when = "at that moment" if story.change.at is not None else "in the course of the run"
+    if story.by_wait:
+        return (
+            f"checkpoints come at another distance since: look what has set x-checkpoint-delay {when}, or has changed "
+            "how often packets differ"
+        )
     if story.by_data:
         return (
             f"look what the guest has begun or ended {when}; a shorter x-checkpoint-delay bounds what it writes in "

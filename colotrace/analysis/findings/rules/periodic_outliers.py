@@ -14,8 +14,8 @@ import numpy as np
 
 from colotrace.analysis.findings.finding import Confidence, Finding
 from colotrace.analysis.findings.measures import known, mean_cost, median
-from colotrace.analysis.findings.periods import LEAST_MOMENTS, Period, find_period
-from colotrace.analysis.findings.rule import Rule
+from colotrace.analysis.findings.periods import LEAST_MOMENTS, MOST_SAMPLES, Period, find_period
+from colotrace.analysis.findings.rule import SEVERAL_CLOCKS, Rule, Unknowable
 from colotrace.analysis.findings.sample import Sample
 from colotrace.phases import OUTSIDE_TOTAL, ROLE_PHASES
 from colotrace.units import time_text
@@ -41,6 +41,8 @@ _COUNTED = 0.99
 """Concentration of what comes at the same number of checkpoints each time."""
 _SHOWN = 0.2
 """Of what the first phase is above its median: other phases that are this far above theirs are named too."""
+_GAP = 10
+"""So many times the typical distance to the next checkpoint: in between nothing was observed."""
 _NEAR, _NEAR_CHECKPOINTS = 0.1, 1.5
 """In step: so close to the beat, in periods or in checkpoints."""
 
@@ -48,7 +50,7 @@ _NEAR, _NEAR_CHECKPOINTS = 0.1, 1.5
 @dataclass(frozen=True)
 class _Beat:
     """What was found: the period, in checkpoints as well; the outliers, the first ones in a row, those of them on the
-    beat; the periods from the first of these to the last; how much they keep to a number of checkpoints."""
+    beat; the periods observed from the first of these to the last; how much they keep to a number of checkpoints."""
 
     period: Period
     checkpoints: float
@@ -83,13 +85,16 @@ def _periodic(sample: Sample, column: str) -> Finding | None:
     first = out.copy()
     first[1:] &= ~out[:-1]
     begins = known(begin)
-    intervals = np.diff(begins)
+    intervals, span = np.diff(begins), float(begins[-1] - begins[0])
     if (intervals <= 0).any():
-        return None
-    period = find_period(begin[first], float(begins[-1] - begins[0]), median(intervals), _CHANCE / len(_COLUMNS))
+        raise Unknowable(SEVERAL_CLOCKS)
+    if span > median(intervals) * MOST_SAMPLES:
+        raise Unknowable("there are gaps of many times what was observed, as between two runs")
+    period = find_period(begin[first], span, median(intervals), _CHANCE / len(_COLUMNS))
     if period is None or period.clustered < _CLUSTERED:
         return None
-    interval = float(intervals.mean())
+    gaps = intervals > _GAP * median(intervals)
+    interval = float(intervals[~gaps].mean())
     on_beat = first & (period.distance(begin) <= max(_NEAR * period.period_ns, _NEAR_CHECKPOINTS * interval))
     numbers = np.unique(np.round((begin[on_beat] - period.phase_ns) / period.period_ns))
     if numbers.size < LEAST_MOMENTS:
@@ -97,7 +102,7 @@ def _periodic(sample: Sample, column: str) -> Finding | None:
     counted = _counted(np.flatnonzero(first), period.period_ns / interval)
     if counted > 1 - (1 - period.clustered) / 4 and period.clustered < _COUNTED:
         return None  # the checkpoints' own rhythm, which is clearer counted than timed
-    passed = round(float(numbers[-1] - numbers[0])) + 1
+    passed = round(float(numbers[-1] - numbers[0] - intervals[gaps].sum() / period.period_ns)) + 1
     return _finding(sample, column, _Beat(period, period.period_ns / interval, out, first, on_beat, passed, counted))
 
 
