@@ -78,7 +78,7 @@ def test_nothing_queued_and_one_size_is_but_a_hint() -> None:
         put_ns=15_000, recv_ns=50_000, pause_ns=ram + 3e6,
     )  # fmt: skip
     (one,) = look("bandwidth", sample)
-    assert one.confidence is Confidence.LOW and "QEMU itself" in one.confidence_reason
+    assert one.confidence is Confidence.LOW and "QEMU itself" in one.confidence_reason and "--qmp" in one.advice
 
 
 @pytest.mark.parametrize(("page_ns", "speaks"), [(9_700, False), (10_500, True)])
@@ -130,3 +130,4 @@ def test_a_known_limit_that_is_not_it_is_said() -> None:
     )  # fmt: skip
     (one,) = look("bandwidth", sample)
     assert any("max-bandwidth, is 1100 GB/s" in line for line in one.evidence)
+    assert "--qmp" not in one.advice and "QEMU itself" not in one.confidence_reason

@@ -53,6 +53,13 @@ def test_from_ten_percent_of_what_they_may_cost_there_is_a_hint() -> None:
     assert found(PRIMARY_HITS * 12_000 * 10 + 100) == [] == found(5e6) == found(float("nan"))
 
 
+def test_they_take_no_more_than_the_pause() -> None:
+    (one,) = found(PRIMARY_HITS * 6_000)
+    assert one.title.endswith("100%") and "of a pause of 84.0 µs" in one.title and "168" not in one.title
+    assert "168 µs: some of them are not" in one.evidence[-1]
+    assert one.numbers["cold_ns"] == PRIMARY_HITS * 12_000 and one.numbers["cold_part"] == 2
+
+
 def test_single_stepped_ones_cost_more() -> None:
     (one,) = found(1_000_000, plan=plan(stepped=("dev-begin", "takeover", "wait-begin")))
     assert one.numbers["stepped_hits"] == 2  # the wait is not in the pause

@@ -45,8 +45,9 @@ _LINKS = {"100 Mb/s": 12.5e6, "1 Gb/s": 125e6, "2.5 Gb/s": 312.5e6}
 _PAYLOAD = (0.93, 0.995)
 """Of Ethernet's rate: 94.1 % in frames of 1500 bytes with TCP's time stamps, 94.9 % without, 99 % in those of 9000."""
 _ADVICE = (
-    "ss -tin on the stream's connection tells whether the network is busy, or rwnd_limited: then it is the secondary "
-    "that reads too slowly. A faster path, or fewer dirty pages a checkpoint; max-bandwidth is not what limits it"
+    "ss -tin on the stream's connection tells whether the network is busy, or rwnd_limited: then the secondary reads "
+    "too slowly or, over a long way, its window is too small (tcp_rmem). A faster path, or fewer dirty pages a "
+    "checkpoint; max-bandwidth is not what limits it"
 )
 
 
@@ -113,7 +114,7 @@ def _finding(sample: Sample, stream: _Stream) -> Finding:
     least, most = percentile(stream.size, 0.1), percentile(stream.size, 0.9)
     sizes = f"{size_text(least)} to {size_text(most)}" if least < most else size_text(most)
     per_page, in_ram = median(stream.time / stream.pages), median(stream.ram)
-    confidence, reason = _confidence(stream, link)
+    confidence, reason = _confidence(stream, link, limit)
     evidence = [
         f"80 % of the rates lie within {spread:.1%} of {rate_text(rate)}, in checkpoints of {sizes}: "
         f"{time_text(per_page)} a page, where copying one takes a few µs",
@@ -144,14 +145,18 @@ def _finding(sample: Sample, stream: _Stream) -> Finding:
         evidence=tuple(evidence),
         confidence=confidence,
         confidence_reason=reason,
-        advice=_ADVICE if stream.backlog else "attach with --qmp, so that QEMU's own limit is known (max-bandwidth)",
+        advice="attach with --qmp, so that QEMU's own limit is known (max-bandwidth)"
+        if not stream.backlog and limit is None
+        else _ADVICE,
         cost_ns=round(float(np.sum(np.maximum(stream.time - COPY_NS * stream.pages, 0))) / len(sample.recent)),
     )
 
 
-def _confidence(stream: _Stream, link: str | None) -> tuple[Confidence, str]:
-    if not stream.backlog:
+def _confidence(stream: _Stream, link: str | None, limit: int | None) -> tuple[Confidence, str]:
+    if not stream.backlog and limit is None:
         return Confidence.LOW, "nothing was queued when ram ended: QEMU itself may have waited (max-bandwidth)"
+    if not stream.backlog:
+        return Confidence.LOW, "nothing was queued when ram ended: a slow processor would look alike"
     if link and stream.spread <= _SMALL_SPREAD:
         return Confidence.HIGH, f"one steady rate, and that of {link}; neither copying nor a busy secondary keeps to it"
     return Confidence.MEDIUM, (

@@ -55,12 +55,13 @@ def _look(sample: Sample) -> Iterator[Finding]:
     certain = warm >= LEAST_WARM * pause
     if not pause > 0 or not (certain or cold >= LEAST_COLD * pause):
         return
+    most = min(cold, round(pause))
     stepped = f", {hits['stepped']} of them single-stepped by the kernel" if hits["stepped"] else ""
     yield Finding(
         rule=RULE.name,
         phase="pause",
-        title=f"colotrace's probes take {time_text(warm)} to {time_text(cold)} of a pause of {time_text(pause)}: "
-        f"{warm / pause:.1%} to {cold / pause:.0%}",
+        title=f"colotrace's probes take {time_text(warm)} to {time_text(most)} of a pause of {time_text(pause)}: "
+        f"{warm / pause:.1%} to {most / pause:.0%}",
         numbers={
             "hits": sum(hits.values()),
             "stepped_hits": hits["stepped"],
@@ -73,7 +74,8 @@ def _look(sample: Sample) -> Iterator[Finding]:
         evidence=(
             f"{sum(hits.values())} hits between the pause's ends{stepped}",
             f"a hit takes {time_text(costs[0][0])} in a loop and {time_text(costs[1][0])} with cold caches: measured "
-            "on this machine",
+            "on the machine of the run",
+            *([f"all with cold caches they would take {time_text(cold)}: some of them are not"] if most < cold else []),
         ),
         confidence=Confidence.HIGH if certain else Confidence.LOW,
         confidence_reason="the hits are counted and their cost is measured: it cannot be less than the lower end"

@@ -1,4 +1,4 @@
-"""Stopping the VM takes long, because its block devices have requests in flight.
+"""Stopping the VM takes long, because its block devices have requests in flight, or flush.
 
 From VM_STOP to VM_STOPPED QEMU halts the vCPUs, then waits until no block device has a request in flight
 (bdrv_drain_all) and flushes them: 5.2 to 11.1, both sides. Such waits take what the device takes, and gather there. If
@@ -57,8 +57,8 @@ def _look(sample: Sample) -> Iterator[Finding]:
     evidence = [
         f"from vm-stop to vm-stopped it takes {time_text(waits.min())} to {time_text(waits.max())} in {waits.size} of "
         f"{len(table)} checkpoints, 90 % of these up to {time_text(percentile(waits, 0.9))}",
-        f"{np.count_nonzero(alike)} are alike, within a factor of {_ALIKE}, and {others} other waits are not: it is a "
-        "device's latency, rather than the scheduler",
+        f"{np.count_nonzero(alike)} are alike, within a factor of {_ALIKE}, and {others} other waits are not: so does "
+        "a device's latency gather, rather than what the scheduler makes",
         f"it is not the big lock, which is waited for in {locked:.0%} of the checkpoints",
     ]
     if start == start:
@@ -66,7 +66,8 @@ def _look(sample: Sample) -> Iterator[Finding]:
     yield Finding(
         rule=RULE.name,
         phase="stat",
-        title=f"stopping the VM takes {time_text(typical)} in {part:.0%} of the checkpoints: requests in flight",
+        title=f"stopping the VM takes {time_text(typical)} in {part:.0%} of the checkpoints: it waits for block "
+        "devices",
         numbers={
             "wait_ns": round(typical),
             "wait_min_ns": round(float(waits.min())),
@@ -80,9 +81,9 @@ def _look(sample: Sample) -> Iterator[Finding]:
         },
         evidence=tuple(evidence),
         confidence=Confidence.MEDIUM if always else Confidence.LOW,
-        confidence_reason="requests in flight wait like this; so would vCPUs that lack a processor each time"
+        confidence_reason="requests in flight, or a flush, take so long; so would vCPUs that lack a processor each time"
         if always
-        else "requests in flight, now and then, wait like this; so may vCPUs that lack a processor",
+        else "requests in flight, or a flush, take so long now and then; so may vCPUs that lack a processor",
         advice=f"look for slow storage and block jobs of pid {sample.header.pid}: query-block-jobs, and "
         "query-blockstats for latencies; end, throttle or postpone the jobs. Without any: give the vCPUs processors of "
         "their own",
