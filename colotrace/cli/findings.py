@@ -25,8 +25,12 @@ class Looker:
         self._headers: dict[int, Header] = {}
 
     def begin(self, headers: Sequence[Mapping[str, Any]]) -> None:
-        """Takes the lines `attached`. Loads the rules, and numpy with them, while they can certainly be read."""
-        from colotrace.analysis.findings import find, sample  # noqa: F401
+        """Takes the lines `attached`. Loads the rules, and numpy with them, while they can certainly be read: also
+        those parts that numpy itself would load only when they are used."""
+        import numpy.fft
+        import numpy.ma  # noqa: F401
+
+        from colotrace.analysis.findings import find, sample, wording  # noqa: F401
         from colotrace.analysis.findings.rule import all_rules
 
         all_rules()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
 
@@ -36,8 +37,10 @@ class Rule:
     least: int = 20
 
 
+@cache
 def all_rules() -> tuple[Rule, ...]:
-    """Every rule in colotrace.analysis.findings.rules, by name."""
+    """Every rule in colotrace.analysis.findings.rules, by name. They are looked for once: later on, with privileges
+    given up, the directory might not be readable any more."""
     from colotrace.analysis.findings import rules
 
     names = sorted(module.name for module in iter_modules(rules.__path__))
