@@ -18,7 +18,7 @@ from colotrace.privileges import trials_of
 from colotrace.recording.lines import json_line
 from colotrace.remedy import expectation
 from colotrace.remedy.changing import Change, UnsureError, apply, revert
-from colotrace.remedy.gain import Gain, gains
+from colotrace.remedy.gain import Gain, gains, load_gains
 from colotrace.remedy.kept import open_kept
 from colotrace.remedy.measuring import Measurer, Sample
 from colotrace.remedy.registry import REMEDIES, Remedy
@@ -145,6 +145,7 @@ def _is_now(change: Change) -> str:
 
 def _give_up(session: Session, run: _Run, qmp: str | None) -> list[str] | None:
     """Gives up the privileges that it does not take to look at the VM, and to read, change and keep its settings."""
+    load_gains()  # it is after the change that they are needed
     look = trials_of(session)["CAP_SYS_PTRACE"]
 
     def can_read() -> bool:

@@ -43,6 +43,13 @@ def gains(before: Sample, after: Sample) -> list[Gain]:
     return found
 
 
+def load_gains() -> None:
+    """Loads all that gains take, while it can certainly be read: also what numpy would load only when it is used."""
+    import numpy.random  # noqa: F401
+
+    from colotrace.analysis import bootstrap  # noqa: F401
+
+
 def ratio_interval(before: Sequence[int], after: Sequence[int]) -> tuple[float | None, float | None]:
     """The 95 % interval of mean(after) / mean(before), as compare has it; (None, None) where none can be."""
     import numpy as np

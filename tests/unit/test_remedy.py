@@ -6,6 +6,7 @@ import json
 import os
 import random
 import socket
+import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -177,3 +178,31 @@ def test_the_interval_covers_no_change_and_shows_a_real_one() -> None:
 def test_a_stream_in_words() -> None:
     end = Endpoint.of("::ffff:10.0.0.1", 1)
     assert str(Stream(1, 2, 3, 4, end, end, "")).startswith("socket 3 of process 1 (descriptor 2, 10.0.0.1:1 to")
+
+
+LATE = """
+import sys
+from types import SimpleNamespace
+from colotrace.cli import remedy
+from colotrace.remedy.gain import gains
+from colotrace.remedy.measuring import ROWS, Sample
+
+class Unreadable:
+    def find_spec(self, name, path=None, target=None):
+        raise ImportError(f"{name} is loaded too late")
+
+def give_up(session, more):
+    sys.meta_path.insert(0, Unreadable())
+    return SimpleNamespace(details={})
+
+remedy.give_up = give_up
+remedy._give_up(SimpleNamespace(targets=()), remedy._Run("nodelay"), None)
+samples = [Sample(1, rows={row: [base + number for number in range(30)] for row in ROWS}) for base in (1000, 10)]
+print(all(gain.significant for gain in gains(*samples)))
+"""
+
+
+def test_what_a_gain_takes_is_loaded_before_privileges_are_given_up() -> None:
+    """A user's own directory may be closed to a root without CAP_DAC_OVERRIDE."""
+    done = subprocess.run([sys.executable, "-c", LATE], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr
