@@ -193,7 +193,7 @@ class Unreadable:
 
 def give_up(session, more):
     sys.meta_path.insert(0, Unreadable())
-    return SimpleNamespace(details={})
+    return SimpleNamespace(details={"kept": []})
 
 remedy.give_up = give_up
 remedy._give_up(SimpleNamespace(targets=()), remedy._Run("nodelay"), None)
