@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from colotrace.errors import InputError
-from colotrace.recording.schema import SCHEMA_VERSION
+from colotrace.recording.schema import LEAST, MOST, SCHEMA_VERSION
 
 NOT_IN_VERSION_1 = "recorded by a version of colotrace that did not write it"
 NO_HEADER = "the recording has no line `attached` for this process"
@@ -75,6 +75,9 @@ def parse_header(line: Mapping[str, Any]) -> Header:
         if value is not None and (not isinstance(value, kinds) or isinstance(value, bool)):
             values[name] = None
             missing[name] = f"what the recording has is no {kinds.__name__}"
+        elif name in _INTEGERS and value is not None and not is_whole(value):
+            values[name] = None
+            missing[name] = "what the recording has fits no 64 bits"
         elif value is None and name not in missing:
             missing[name] = "the VM has none" if name in ("vm", "build_id") else NOT_IN_VERSION_1
     version = line.get("schema_version")
@@ -87,6 +90,11 @@ def parse_header(line: Mapping[str, Any]) -> Header:
         raw=dict(line),
         **values,
     )
+
+
+def is_whole(value: object) -> bool:
+    """Whether it is an integer that a column of 64 bits can hold."""
+    return type(value) is int and LEAST <= value <= MOST
 
 
 def unknown_header(pid: int) -> Header:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from colotrace.checkpoint import Outcome
 from colotrace.phases import Role
-from colotrace.recording.header import Header
+from colotrace.recording.header import Header, is_whole
 from colotrace.recording.run import Run
 from colotrace.recording.schema import BEGIN_WALL
 
@@ -274,8 +274,8 @@ def _to_wall(strand: Strand, begins: Numbers) -> Numbers | None:
         (line["before_ns"], line["realtime_minus_monotonic_ns"])
         for line in strand.run.lines
         if line["type"] == "note"
-        and type(line.get("before_ns")) is int
-        and type(line.get("realtime_minus_monotonic_ns")) is int
+        and is_whole(line.get("before_ns"))
+        and is_whole(line.get("realtime_minus_monotonic_ns"))
     ]
     steps.sort()
     offsets = np.array([offset, *(after for _, after in steps)], np.int64)

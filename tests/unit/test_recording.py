@@ -326,6 +326,18 @@ def test_clocks_that_jump(tmp_path: Path) -> None:
     assert any("goes back 1 time" in problem for problem in recording.problems)
 
 
+def test_numbers_that_no_column_holds_are_unknown(tmp_path: Path) -> None:
+    huge = 10**400
+    step = {"type": "note", "event": "clock-stepped", "before_ns": huge, "realtime_minus_monotonic_ns": huge}
+    names = ("realtime_minus_monotonic_ns", "max_bandwidth_bytes_per_s")
+    for changes in ({}, dict.fromkeys(names, huge)):
+        path = write(tmp_path / f"{len(changes)}.jsonl", [attached(**changes), checkpoint(1), step, checkpoint(2)])
+        (series,) = open_recording(path).series()
+        assert series.values("begin_wall_ns").tolist() == ([] if changes else [10**18 + 1000, 10**18 + 2000])
+        for name in changes:
+            assert getattr(series.header, name) is None and "64 bits" in series.header.missing[name]
+
+
 def test_many_rows_are_kept_in_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("colotrace.recording.table.MOST_IN_MEMORY", 4096)
     path = write(tmp_path / "a.jsonl", lines_of(10_000))

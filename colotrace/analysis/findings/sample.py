@@ -69,12 +69,14 @@ class Sample:
 def sample_of(series: Series) -> Sample:
     """The sample of a recording's series; reads its last RECENT checkpoints and SPREAD more.
 
-    Of a long series the latter come in STRETCHES of consecutive ones: not all of a file is read then.
+    Of a long series the latter come in STRETCHES of consecutive ones: not all of a file is read then. Of several runs
+    the header is the last one's: advice names a process, and earlier ones are gone.
     """
     n = series.counts.completed
     last = series.records(range(max(0, n - RECENT), n))
     spread = series.records(_spread(n)) if n else []
-    return Sample(series.role, n, series.header, Table(_rows(last)), Table(_rows(spread)))
+    header = next((run.header for run in reversed(series.by_run()) if run.counts.completed), series.header)
+    return Sample(series.role, n, header, Table(_rows(last)), Table(_rows(spread)))
 
 
 def sample_of_recent(role: Role, header: Header, recent: Recent) -> Sample:

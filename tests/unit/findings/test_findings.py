@@ -7,6 +7,7 @@ import math
 import time
 from array import array
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,10 +18,11 @@ from colotrace.analysis.findings.find import findings_of
 from colotrace.analysis.findings.finding import Confidence, Finding, Findings
 from colotrace.analysis.findings.recent import NUMERIC, Recent, Rows, values_of, values_of_record
 from colotrace.analysis.findings.rule import Rule, Unknowable, all_rules
-from colotrace.analysis.findings.sample import Sample, Table, sample_of_recent
+from colotrace.analysis.findings.sample import Sample, Table, sample_of, sample_of_recent
 from colotrace.analysis.findings.wording import details, head, rest
 from colotrace.checkpoint import Checkpoint, Outcome
 from colotrace.phases import MARKS, Mark, Phase, Role, Trigger
+from colotrace.recording import open_recording
 
 from .samples import header_of, sample_of_columns
 
@@ -94,6 +96,18 @@ def test_attach_keeps_the_last_ones_and_some_of_all() -> None:
     assert sample.recent.base_ns + sample.recent["begin_ns"][0] == checkpoint(91).begin_ns
     assert list(sample.recent["mark_vm_stop_ns"] - sample.recent["begin_ns"]) == [5] * 10
     assert sample.recent.triggered_by(Trigger.COMPARE).all() and np.isnan(sample.recent["ram_bytes"]).all()
+
+
+def test_of_several_runs_the_header_is_the_last_ones(tmp_path: Path) -> None:
+    """Whose process is still there, if any is."""
+    for pid in (7, 8):
+        attached = {"type": "attached", "schema_version": 2, "pid": pid, "name": "v", "host": "h"}
+        attached |= {"run": str(pid), "started": f"2026-11-25T10:00:0{pid}Z"}
+        lines = [attached, checkpoint(pid).as_json() | {"type": "checkpoint", "pid": pid}]
+        (tmp_path / f"{pid}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (series,) = open_recording(str(tmp_path)).series()
+    sample = sample_of(series)
+    assert (series.header.pid, sample.header.pid, sample.completed) == (7, 8, 2)
 
 
 def test_every_rule_has_a_name_of_its_own_and_says_what_it_is_for() -> None:

@@ -95,3 +95,5 @@ def test_what_is_not_measured_has_its_remedy() -> None:
         found(1e6, probe_cost={"emulated_warm_ns": 1})
     with pytest.raises(Unknowable, match="is 'x'"):
         found(1e6, probe_cost=COST | {"stepped_warm_ns": "x"})
+    with pytest.raises(Unknowable, match="is 10000"):
+        found(1e6, probe_cost=COST | {"stepped_warm_ns": 10**400})

@@ -94,8 +94,8 @@ def _cost(sample: Sample, kind: str, state: str) -> int:
         reason = sample.header.missing.get("probe_cost", "the recording does not tell")
         raise Unknowable(f"what a probe costs here is not known: {reason}")
     cost = known.get(f"{kind}_{state}_ns")
-    if type(cost) is not int or cost < 0:
-        raise Unknowable(f"what a probe costs here is not known: {kind}_{state}_ns is {cost!r}")
+    if type(cost) is not int or not 0 <= cost < 1 << 63:
+        raise Unknowable(f"what a probe costs here is not known: {kind}_{state}_ns is {repr(cost)[:40]}")
     return cost
 
 
