@@ -93,6 +93,20 @@ def test_work_of_any_length_ends_on_ticks_without_a_free_processor() -> None:
     assert found(load=work, ends=on_ticks(0, BEGIN + work)) == []
 
 
+def test_a_few_moments_hardly_ever_seem_to_be_on_ticks() -> None:
+    """Over a network as slow as a delayed acknowledgement, so that only ticks speak."""
+    random, wrong = np.random.default_rng(1), 0
+    for _ in range(1_000):
+        begin = np.cumsum(random.uniform(150_000_000, 155_000_000, 20))
+        wait = random.uniform(40_000_000, 45_000_000, 20)
+        wrong += len(look("delayed-ack", sample_of_columns(
+            Role.PRIMARY, 20, load_ns=wait, recv_ns=np.full(20, 1e6), begin_ns=begin,
+            mark_vmstate_loaded_ns=begin + wait, mark_checkpoint_request_ns=begin,
+            mark_checkpoint_reply_ns=begin + 40_000_000,
+        )))  # fmt: skip
+    assert wrong <= 3
+
+
 def test_ticks_of_300_hz_are_followed_for_hours() -> None:
     begin = BEGIN + np.arange(N) * 180e9
     (one,) = found(load=STALL, ends=on_ticks(0, begin + STALL, 3_333_333), begin=begin)

@@ -37,7 +37,8 @@ _TICKS_NS = tuple(float(10**9 // hz) for hz in (100, 250, 300, 1000))
 """By CONFIG_HZ, in whole nanoseconds as the kernel has it; what keeps to a longer one may keep to the shortest too."""
 _ON_TICK = 0.6
 """Circular concentration of moments that keep to a tick; without one, n moments give about 1 / sqrt(n)."""
-_LEAST_ENDS = 10
+_BEYOND_CHANCE = 9.0
+"""Of n R^2: random moments have as much for one tick in 8,000 (Rayleigh: exp(-n R^2)), and four are tried, twice."""
 _NOISE = 0.01
 _PHASES = {Phase.RECV: Mark.VMSTATE_RECEIVED, Phase.LOAD: Mark.VMSTATE_LOADED}
 _WHOSE_TICK = {
@@ -114,14 +115,14 @@ def _tick(ends: Floats, begins: Floats) -> tuple[float, float]:
     """The tick that waits keep to best in ending, and how closely; not one that they keep to as well in beginning.
 
     A stall may bring the next checkpoint's begin near a tick, but only a timer makes the ends keep to it better than
-    the begins. Few moments keep to anything by chance: of fewer than _LEAST_ENDS nothing is said.
+    the begins. Few moments keep to anything by chance.
     """
-    if known(ends).size < _LEAST_ENDS:
-        return _TICKS_NS[0], 0.0
+    ends, begins = known(ends), known(begins)
     found = {
         period: closely
         for period in _TICKS_NS
-        if (closely := concentration(known(ends), period)) > concentration(known(begins), period) + _NOISE
+        if (closely := concentration(ends, period)) > concentration(begins, period) + _NOISE
+        and ends.size * closely**2 >= _BEYOND_CHANCE
     } or {_TICKS_NS[0]: 0.0}
     best = next((period for period, closely in found.items() if closely >= _ON_TICK), max(found, key=found.__getitem__))
     return best, found[best]
