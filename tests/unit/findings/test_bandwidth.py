@@ -94,6 +94,15 @@ def test_a_delayed_acknowledgement_is_no_rate(pages: Any) -> None:
     assert through(10e9, pages, recv_ns=42_000_000 + RANDOM.uniform(-500_000, 500_000, N)) == []
 
 
+def test_the_way_to_the_secondary_and_back_is_no_queue() -> None:
+    """Slow copying over 40 ms: at 340 MB/s, as much as 13 MiB."""
+    way_ns = 40_000_000
+    begin = np.arange(N) * 1e9
+    marks = {"mark_checkpoint_request_ns": begin, "mark_checkpoint_reply_ns": begin + way_ns}
+    (one,) = through(10e9, ONE_SIZE * 16, page_ns=12_000, recv_ns=way_ns, **marks)
+    assert one.numbers["queued_bytes"] < 100_000 and one.confidence is Confidence.LOW  # type: ignore[operator]
+
+
 def test_zero_pages_are_no_slow_network() -> None:
     """9 bytes each, and 1 us to find out: 9 MB/s, steady and proportional to bytes."""
     assert through(10e9, PAGES * 100, page_ns=1_000, bytes_a_page=9) == []

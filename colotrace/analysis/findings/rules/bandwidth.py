@@ -24,7 +24,7 @@ from colotrace.analysis.findings.measures import median, percentile
 from colotrace.analysis.findings.rule import Rule
 from colotrace.analysis.findings.rules.max_bandwidth import waits
 from colotrace.analysis.findings.sample import Sample
-from colotrace.phases import Role
+from colotrace.phases import Mark, Role
 from colotrace.units import rate_text, size_text, time_text
 
 if TYPE_CHECKING:
@@ -53,13 +53,15 @@ _ADVICE = (
 
 @dataclass(frozen=True)
 class _Stream:
-    """Checkpoints of some size: their bytes, pages, and nanoseconds of ram, and from its begin to VMSTATE_RECEIVED."""
+    """Checkpoints of some size: their bytes, pages, and nanoseconds of ram, recv, and from ram's begin to the end of
+    recv (VMSTATE_RECEIVED). `way` is what it typically takes to the secondary and back; 0 if unknown."""
 
     size: Floats
     pages: Floats
     ram: Floats
     recv: Floats
     time: Floats
+    way: float
 
     @property
     def rate(self) -> float:
@@ -79,8 +81,8 @@ class _Stream:
 
     @property
     def queued(self) -> float:
-        """What the kernel still had to send when ram ended, typically."""
-        return median(self.recv) * self.rate / 1e9
+        """What the kernel still had to send when ram ended, typically, or more: recv has the secondary's work too."""
+        return max(0.0, median(self.recv) - self.way) * self.rate / 1e9
 
     @property
     def backlog(self) -> bool:
@@ -94,7 +96,8 @@ def _stream(sample: Sample) -> _Stream:
     time = get["ram_ns"] + get["put_ns"] + get["recv_ns"]
     chosen = (size >= max(_LEAST_BYTES, median(size) / 4)) & (time > 0) & (get["ram_pages"] > 0)
     pages, ram, recv = (get[name][chosen] for name in ("ram_pages", "ram_ns", "recv_ns"))
-    return _Stream(size[chosen], pages, ram, recv, time[chosen])
+    way = median(get.between(Mark.CHECKPOINT_REQUEST, Mark.CHECKPOINT_REPLY))
+    return _Stream(size[chosen], pages, ram, recv, time[chosen], way if way >= 0 else 0.0)
 
 
 def _look(sample: Sample) -> Iterator[Finding]:
@@ -119,7 +122,7 @@ def _finding(sample: Sample, stream: _Stream) -> Finding:
         f"80 % of the rates lie within {spread:.1%} of {rate_text(rate)}, in checkpoints of {sizes}: "
         f"{time_text(per_page)} a page, where copying one takes a few µs",
         f"of {time_text(median(stream.time))} from ram's begin to VMSTATE_RECEIVED, {time_text(in_ram)} are ram: by "
-        f"its end some {size_text(stream.queued)} were still to be sent",
+        f"its end up to {size_text(stream.queued)} were still to be sent",
     ]
     if link:
         evidence.append(f"it is {rate / _LINKS[link]:.1%} of {link}, what Ethernet of that rate carries for TCP")
