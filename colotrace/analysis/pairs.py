@@ -115,7 +115,7 @@ def pairs_of(series: Sequence[Series], progress: Progress = lambda step: None) -
         else:
             problems.append(_refusal(one, refused))
     if tries > MOST_TRIES:
-        problems.append(f"more than {MOST_TRIES} ways to put two sides together were not tried")
+        problems.append(f"there are more ways to put two sides together than the {MOST_TRIES} that were tried")
     if len(problems) > _MOST_TOLD:
         problems[_MOST_TOLD:] = [f"and {len(problems) - _MOST_TOLD:,} more"]
     return Pairs(tuple(found), tuple(problems))

@@ -56,6 +56,15 @@ def test_what_begins_on_ticks_may_well_end_on_them() -> None:
     assert one.numbers["tick_ns"] is None
 
 
+def test_a_stall_that_brings_the_next_begin_to_a_tick_is_certain() -> None:
+    """x-checkpoint-delay is a whole number of ticks: what began on one still does other work before it waits."""
+    begin = np.arange(N) * 240_000_000.0
+    work = RANDOM.uniform(1_000_000, 7_000_000, N)
+    ends = np.ceil((begin + work + 40_000_000) / TICK_NS) * TICK_NS
+    (one,) = found(load=ends - begin - work, ends=ends, begin=begin)
+    assert one.confidence is Confidence.HIGH and one.numbers["tick_ns"] == TICK_NS
+
+
 def test_off_the_ticks_it_may_be_work() -> None:
     (one,) = found(load=STALL)
     assert one.confidence is Confidence.MEDIUM and "work that takes just as long" in one.confidence_reason

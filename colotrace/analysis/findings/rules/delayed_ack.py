@@ -52,7 +52,8 @@ def _look(sample: Sample) -> Iterator[Finding]:
         times = sample.recent[f"{phase.value}_ns"]
         stalled = _between(times, _FROM_NS)
         if stalled.mean() >= _LEAST_PART:
-            tick_ns, clustered = _tick(*(sample.recent[name][stalled] for name in (mark_column(mark), "begin_ns")))
+            ends = sample.recent[mark_column(mark)][stalled]
+            tick_ns, clustered = _tick(ends, ends - times[stalled], sample.recent["begin_ns"][stalled])
             on_tick = clustered >= _ON_TICK
             if _has_edges(times, stalled, _EDGE_ON_TICK if on_tick else _EDGE) and (on_tick or not _is_far(sample)):
                 yield _finding(sample, phase, times[stalled], tick_ns, clustered)
@@ -111,17 +112,18 @@ def _finding(sample: Sample, phase: Phase, stalls: Floats, tick_ns: float, clust
     )
 
 
-def _tick(ends: Floats, begins: Floats) -> tuple[float, float]:
-    """The tick that waits keep to best in ending, and how closely; not one that they keep to as well in beginning.
+def _tick(ends: Floats, *befores: Floats) -> tuple[float, float]:
+    """The tick that waits keep to best in ending, and how closely; not one that what came before keeps to as well.
 
-    A stall may bring the next checkpoint's begin near a tick, but only a timer makes the ends keep to it better than
-    the begins. Few moments keep to anything by chance.
+    A stall may bring the next checkpoint's begin near a tick. But work takes no heed of ticks: what it ends keeps to
+    them no better than what it began with, the wait itself or the checkpoint; only a timer makes the ends keep to one
+    better. Few moments keep to anything by chance.
     """
-    ends, begins = known(ends), known(begins)
+    ends = known(ends)
     found = {
         period: closely
         for period in _TICKS_NS
-        if (closely := concentration(ends, period)) > concentration(begins, period) + _NOISE
+        if (closely := concentration(ends, period)) > min(concentration(known(b), period) for b in befores) + _NOISE
         and ends.size * closely**2 >= _BEYOND_CHANCE
     } or {_TICKS_NS[0]: 0.0}
     best = next((period for period, closely in found.items() if closely >= _ON_TICK), max(found, key=found.__getitem__))
