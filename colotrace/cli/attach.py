@@ -72,9 +72,10 @@ def command(
 ) -> None:  # fmt: skip
     """Times every phase of every COLO checkpoint of running QEMUs.
 
-    On a terminal it shows a live view, into a pipe it writes one line a checkpoint; at the end comes a summary, with what
-    makes the checkpoints slow (findings). The VM is not stopped, and needs no patch, no restart and no debug symbols.
-    Times are CLOCK_MONOTONIC nanoseconds. Once the probes are armed, all privileges but those still needed are given up.
+    On a terminal it shows a live view, into a pipe it writes one line a checkpoint; at the end comes a summary, with
+    findings: what makes the checkpoints slow. The VM is not stopped, and needs no patch, no restart and no debug
+    symbols. Times are CLOCK_MONOTONIC nanoseconds. Once the probes are armed, all privileges but those still needed
+    are given up.
     """
     if dry_run:
         if output or qmp or armed_file:
