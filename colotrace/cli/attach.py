@@ -158,8 +158,8 @@ class _Run:
 
                 text = f"{title(target.name, target.pid)}: QEMU {target.plan.qemu_version}"
                 self._say(f"{text}, {len(target.probes)} probes armed")
-        self._outputs.armed.create()
         self._looker.begin(headers)
+        self._outputs.armed.create()
         note = give_up(self._session, self._qmp)
         self._emit(lines.event_json(note))
         if not self._as_json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,8 @@ class Looker:
     def begin(self, headers: Sequence[Mapping[str, Any]]) -> None:
         """Takes the lines `attached`, while there still are privileges. Loads the rules if it must be now."""
         self._headers = {header["pid"]: parse_header(header) for header in headers}
+        # Threads of numpy's linear algebra, which no rule uses, would not take part in giving up privileges.
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
         if not _readable_later(_code()):
             from colotrace.analysis.findings import find, sample  # noqa: F401
             from colotrace.analysis.findings.rule import all_rules

@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 BEGIN = """
-import sys
+import os, sys
 from colotrace.cli import findings
 from colotrace.cli.findings import Looker
 {change}
 Looker().begin([{{"type": "attached", "schema_version": 2, "pid": 1}}])
+assert len(os.listdir("/proc/self/task")) == 1, "a thread that was there would keep its privileges"
 print("numpy" in sys.modules)
 """
 
