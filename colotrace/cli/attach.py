@@ -72,9 +72,10 @@ def command(
 ) -> None:  # fmt: skip
     """Times every phase of every COLO checkpoint of running QEMUs.
 
-    On a terminal it shows a live view, and a summary at the end; into a pipe it writes one line a checkpoint. The VM is
-    not stopped, and needs no patch, no restart and no debug symbols. Times are CLOCK_MONOTONIC nanoseconds. Once the
-    probes are armed, all privileges but those still needed are given up.
+    On a terminal it shows a live view, into a pipe it writes one line a checkpoint; at the end comes a summary, with
+    findings: what makes the checkpoints slow. The VM is not stopped, and needs no patch, no restart and no debug
+    symbols. Times are CLOCK_MONOTONIC nanoseconds. Once the probes are armed, all privileges but those still needed
+    are given up.
     """
     if dry_run:
         if output or qmp or armed_file:
@@ -157,8 +158,8 @@ class _Run:
 
                 text = f"{title(target.name, target.pid)}: QEMU {target.plan.qemu_version}"
                 self._say(f"{text}, {len(target.probes)} probes armed")
-        self._outputs.armed.create()
         self._looker.begin(headers)
+        self._outputs.armed.create()
         note = give_up(self._session, self._qmp)
         self._emit(lines.event_json(note))
         if not self._as_json:

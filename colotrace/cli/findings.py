@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from colotrace.analysis.findings.recent import Recent
 from colotrace.checkpoint import Checkpoint
 from colotrace.phases import Role
+from colotrace.privileges import needed
 from colotrace.recording.header import Header, parse_header
 from colotrace.text import printable
 
@@ -25,16 +28,18 @@ class Looker:
         self._headers: dict[int, Header] = {}
 
     def begin(self, headers: Sequence[Mapping[str, Any]]) -> None:
-        """Takes the lines `attached`. Loads the rules, and numpy with them, while they can certainly be read: also
-        those parts that numpy itself would load only when they are used."""
-        import numpy.fft
-        import numpy.ma  # noqa: F401
-
-        from colotrace.analysis.findings import find, sample, wording  # noqa: F401
-        from colotrace.analysis.findings.rule import all_rules
-
-        all_rules()
+        """Takes the lines `attached`, while there still are privileges. Loads the rules if it must be now."""
         self._headers = {header["pid"]: parse_header(header) for header in headers}
+        # Threads of numpy's linear algebra, which no rule uses, would not take part in giving up privileges.
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+        if not _readable_later(_code()):
+            import numpy.fft
+            import numpy.ma  # noqa: F401 (numpy itself loads either only when it is used)
+
+            from colotrace.analysis.findings import find, sample, wording  # noqa: F401
+            from colotrace.analysis.findings.rule import all_rules
+
+            all_rules()
 
     def add(self, checkpoint: Checkpoint) -> None:
         """Takes the next checkpoint."""
@@ -54,6 +59,26 @@ class Looker:
             for (whose, role), kept in self._kept.items()
             if whose == pid and kept.completed
         }
+
+
+def _code() -> list[str]:
+    """Files that stand for all that looking takes: numpy's, and colotrace's own."""
+    numpy = find_spec("numpy")
+    return [__file__, *([numpy.origin] if numpy and numpy.origin else [])]
+
+
+def _readable_later(files: Sequence[str]) -> bool:
+    """Whether they can be read without any privilege: then numpy's 14 MiB need not be there while a VM is watched."""
+
+    def all_open() -> bool:
+        for file in files:
+            open(file, "rb").close()
+        return True
+
+    try:
+        return not needed({"CAP_DAC_OVERRIDE": all_open})
+    except OSError:
+        return False
 
 
 def findings_json(found: Mapping[Role, Findings]) -> dict[str, object]:

@@ -57,10 +57,10 @@ def command(
     """Reports what recordings say: what is slow, in which phase, since when.
 
     RECORDING is a file that attach --output wrote, a directory of such files, or a quoted pattern of names. Lost,
-    incomplete and aborted checkpoints come first; then times per phase, the slowest pauses and what made them, drifts,
-    and the cost of a page. A percentile that there are too few checkpoints for is a dash; what is unknown has its
-    reason. Both sides of a pair among the recordings are found by merging them (colotrace merge): whose the primary's
-    waits were is said, and drawn in the page.
+    incomplete and aborted checkpoints come first; then findings: what makes them slow, by which evidence; times per
+    phase, the slowest pauses and what made them, drifts, and the cost of a page. A percentile that there are too few
+    checkpoints for is a dash; what is unknown has its reason. Both sides of a pair among the recordings are found by
+    merging them (colotrace merge): whose the primary's waits were is said, and drawn in the page.
     """
     from colotrace.analysis.summarise import report_of
     from colotrace.newfile import write_private

@@ -72,6 +72,11 @@ class Series:
         """VM and role; names are as they were recorded, so escape them where they are shown."""
         return f"{self.vm or f'pid {self.header.pid}'} {self.role.value}"
 
+    @property
+    def last_header(self) -> Header:
+        """That of the last run with a completed checkpoint, whose process is the one that may still be there."""
+        return next((one.header for one in reversed(self._strands) if one.counts.completed), self.header)
+
     def by_run(self) -> list[Series]:
         """Each run by itself, in the order of their start."""
         return [Series([strand]) for strand in self._strands]

@@ -88,9 +88,8 @@ def test_armed_before_colo_init_is_compared_too(make_pair: Callable[..., ColoPai
     assert abs(init["patch"] + init["kernel"]) < init["kernel"] / 2 and "without the sign" in finding["arithmetic"]
 
 
-def test_a_failed_checkpoint_is_counted_by_a_careful_patch_as_well(make_pair: Callable[..., ColoPair]) -> None:
-    """The peer dies while the primary waits for it in recv or load: QEMU's function returns 0, and tot_num grows."""
-    pair = make_pair(qemu=str(binary("correct")), dirty_mib=0, delay_ms=100, transport="tcp")
+def check_while_the_peer_dies(pair: ColoPair) -> tuple[int, dict[str, Any]]:
+    """Its exit code and record; the secondary is killed once the primary is in a checkpoint."""
     vm = pair.primary
     with colotrace_running("check", "--pid", vm.pid, "--qmp", vm.qmp_path, "-n", 1000, "--json") as run:
         read_until(run.stderr, "is the primary")
@@ -99,8 +98,21 @@ def test_a_failed_checkpoint_is_counted_by_a_careful_patch_as_well(make_pair: Ca
         wait_for("one under way", lambda: in_transaction(vm.pid) or None)
         pair.secondary.kill()
         output, _ = run.communicate(timeout=60)
-    record = json.loads(output)
-    assert run.returncode == 1
+    return run.returncode, json.loads(output)
+
+
+def test_a_failed_checkpoint_is_counted_by_a_careful_patch_as_well(make_pair: Callable[..., ColoPair]) -> None:
+    """The peer dies while the primary waits for it in recv or load: QEMU's function returns 0, and tot_num grows.
+
+    By the time that it is dead the primary may be past that, or between checkpoints: then it is tried again.
+    """
+    for _attempt in range(4):
+        pair = make_pair(qemu=str(binary("correct")), dirty_mib=0, delay_ms=100, transport="tcp")
+        code, record = check_while_the_peer_dies(pair)
+        if code == 1:
+            break
+        assert code == 9 and record["findings"] == [], "no failed checkpoint, no finding"
+    assert code == 1
     assert [one["code"] for one in record["findings"]] == ["failed-checkpoints-counted"]
     assert record["findings"][0]["numbers"]["extra"] == 1
     assert any("COLO ended" in note for note in record["notes"])

@@ -61,6 +61,10 @@ class StandIn:
         return SimpleNamespace(**(values | dict(self.header_values)))
 
     @property
+    def last_header(self) -> Any:
+        return self.header
+
+    @property
     def runs(self) -> Any:
         return [SimpleNamespace(path="run.parquet", ended=self.ended, headers={17: self.header})]
 

@@ -75,8 +75,7 @@ def sample_of(series: Series) -> Sample:
     n = series.counts.completed
     last = series.records(range(max(0, n - RECENT), n))
     spread = series.records(_spread(n)) if n else []
-    header = next((run.header for run in reversed(series.by_run()) if run.counts.completed), series.header)
-    return Sample(series.role, n, header, Table(_rows(last)), Table(_rows(spread)))
+    return Sample(series.role, n, series.last_header, Table(_rows(last)), Table(_rows(spread)))
 
 
 def sample_of_recent(role: Role, header: Header, recent: Recent) -> Sample:
