@@ -208,8 +208,8 @@ class Session:
                     self._check_traced(target)
                     if due and target.alive:
                         self._check_target(target, now)
-                except TargetError:
-                    continue  # it is just ending; the next look tells
+                except TargetError:  # /proc has nothing of it: it has ended, or is about to, which the next look tells
+                    self._note_end(target)
                 except PermissionsError as error:
                     if not target.unseen and not target.has_ended():
                         target.unseen = True
@@ -252,9 +252,7 @@ class Session:
             self._backlog.append(Note("code-differs", message, target.pid))
 
     def _check_target(self, target: AttachedTarget, now: float) -> None:
-        if target.has_ended():
-            target.alive = False
-            self._backlog.append(Note("target-exited", f"process {target.pid} has ended", target.pid))
+        if self._note_end(target):
             return
         if not target.process.is_same():
             target.alive = False
@@ -265,6 +263,14 @@ class Session:
         note = target.silence.look(target.pid, counters.hits - counters.trigger_hits, now)
         if note:
             self._backlog.append(note)
+
+    def _note_end(self, target: AttachedTarget) -> bool:
+        """Whether it has ended, which is said once."""
+        if not target.has_ended():
+            return False
+        target.alive = False
+        self._backlog.append(Note("target-exited", f"process {target.pid} has ended", target.pid))
+        return True
 
     def _check_sites(self, target: AttachedTarget) -> None:
         """Every site must hold our int3; one that does not has lost its probe, and says so once."""

@@ -272,5 +272,5 @@ def _judge(summaries: list[TargetSummary], wanted: int) -> None:
         seen = ", ".join(f"{s.checkpoints} in pid {s.pid}" for s in short)
         raise NothingSeenError(
             f"fewer checkpoints completed than asked for: {seen}; {wanted} wanted",
-            "The notes say what was in the way.",
+            "The notes say what was in the way; --duration gives them more time, if it was that.",
         )

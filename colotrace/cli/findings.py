@@ -92,7 +92,7 @@ def findings_view(found: Mapping[Role, Findings], *, wrap: bool) -> RenderableTy
     from rich.padding import Padding
     from rich.text import Text
 
-    from colotrace.analysis.findings.wording import details, head, rest
+    from colotrace.analysis.findings.wording import details, head, none, rest
 
     parts: list[RenderableType] = []
 
@@ -101,7 +101,7 @@ def findings_view(found: Mapping[Role, Findings], *, wrap: bool) -> RenderableTy
         parts.append(Padding(text, (0, 0, 0, indent)) if wrap else Text(" " * indent) + text)
 
     for role, one in found.items():
-        add(0, f"findings, {role.value}: {len(one.found) or 'none'}", "bold")
+        add(0, f"findings, {role.value}: {len(one.found) or none(one)}", "bold")
         for finding in one.found:
             add(2, head(finding), "bold yellow")
             for line in details(finding):

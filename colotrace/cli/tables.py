@@ -105,8 +105,8 @@ def summary_view(summary: TargetSummary, series: Mapping[tuple[int, Role], RoleS
     parts: list[RenderableType] = []
     for role, totals in summary.roles.items():
         one = series.get((summary.pid, role)) or RoleSeries(summary.pid, role)
-        parts.append(Text(f"\n{title(summary.name, summary.pid)}, {role.value}: ", style="bold", end=""))
-        parts.append(counts_line(totals))
+        heading = Text.assemble((f"\n{title(summary.name, summary.pid)}, {role.value}: ", "bold"))
+        parts.append(heading.append_text(counts_line(totals)))
         parts.append(phase_table(totals, one, live=False))
         parts.append(_sizes(summary, totals))
     if not summary.roles:

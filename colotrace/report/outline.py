@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from colotrace.analysis.findings.finding import Findings
-from colotrace.analysis.findings.wording import details, head, rest
+from colotrace.analysis.findings.wording import details, head, none, rest
 from colotrace.analysis.statistics import PERCENTILE_NAMES
 from colotrace.analysis.summary import Report, Row, SeriesReport
 from colotrace.report.pairwording import matched_text, share_lines
@@ -114,7 +114,7 @@ def _sections(series: SeriesReport) -> Iterator[Section]:
 
 def _findings(findings: Findings) -> Section:
     points = tuple((head(one), details(one)) for one in findings.found)
-    return Section(FINDINGS, () if points else ("none",), below=tuple(rest(findings)), points=points)
+    return Section(FINDINGS, () if points else (none(findings),), below=tuple(rest(findings)), points=points)
 
 
 def _phases(series: SeriesReport) -> Section:

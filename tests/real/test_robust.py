@@ -99,6 +99,17 @@ def test_a_dead_target_does_not_hold_up_the_others(make_pair: Callable[..., Colo
     assert "target-exited" in {note["event"] for note in of_type(json_lines(output.read_text()), "note")}
 
 
+def test_a_target_that_is_gone_from_proc_ends_the_run(make_pair: Callable[..., ColoPair]) -> None:
+    """Killed and waited for by its parent at once, as a VM's manager does: there is not even a zombie to look at."""
+    idle = make_pair(dirty_mib=0, start_colo=False)
+    with colotrace_running("attach", "--pid", idle.primary.pid, "--json") as run:
+        read_until(run.stdout, '"event":"privileges"')
+        idle.primary.close()
+        assert not Path(f"/proc/{idle.primary.pid}").exists()
+        output, _ = run.communicate(timeout=30)
+    assert [note["event"] for note in of_type(json_lines(output), "note")] == ["target-exited"]
+
+
 def test_ignored_signals_stay_ignored(pair: ColoPair) -> None:
     """nohup colotrace attach & goes on after the terminal has gone."""
     with colotrace_running(

@@ -20,6 +20,11 @@ def details(finding: Finding) -> tuple[str, ...]:
     return (*finding.evidence, why, f"advice: {finding.advice}")
 
 
+def none(findings: Findings) -> str:
+    """What stands where findings would, if there are none: nothing found is not the same as nothing looked for."""
+    return "none" if findings.not_found else "none was looked for"
+
+
 def rest(findings: Findings) -> Iterator[str]:
     """What was looked for in vain, at what, and what could not be looked for."""
     if findings.not_found:

@@ -34,7 +34,7 @@ _EDGE = 4
 _EDGE_ON_TICK = 1.5
 """The same of waits that end on ticks: on a host without a free processor, work of any length ends on them too."""
 _TICKS_NS = tuple(float(10**9 // hz) for hz in (100, 250, 300, 1000))
-"""By CONFIG_HZ, in whole nanoseconds as the kernel has it; what keeps to a longer one may keep to the shortest too."""
+"""By CONFIG_HZ, in whole nanoseconds as the kernel has it; what keeps to a longer one keeps to the shortest less closely."""
 _ON_TICK = 0.6
 """Circular concentration of moments that keep to a tick; without one, n moments give about 1 / sqrt(n)."""
 _BEYOND_CHANCE = 9.0
@@ -126,7 +126,7 @@ def _tick(ends: Floats, *befores: Floats) -> tuple[float, float]:
         if (closely := concentration(ends, period)) > min(concentration(known(b), period) for b in befores) + _NOISE
         and ends.size * closely**2 >= _BEYOND_CHANCE
     } or {_TICKS_NS[0]: 0.0}
-    best = next((period for period, closely in found.items() if closely >= _ON_TICK), max(found, key=found.__getitem__))
+    best = max(found, key=found.__getitem__)  # of two that fit, the true one fits better: a part of it, or by chance
     return best, found[best]
 
 
