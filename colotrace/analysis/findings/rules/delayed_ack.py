@@ -34,7 +34,7 @@ _EDGE = 4
 _EDGE_ON_TICK = 1.5
 """The same of waits that end on ticks: on a host without a free processor, work of any length ends on them too."""
 _TICKS_NS = tuple(float(10**9 // hz) for hz in (100, 250, 300, 1000))
-"""By CONFIG_HZ, in whole nanoseconds as the kernel has it; what keeps to a longer one keeps to the shortest less closely."""
+"""By CONFIG_HZ, in whole nanoseconds as the kernel has it; what keeps to a longer one fits a shorter one less well."""
 _ON_TICK = 0.6
 """Circular concentration of moments that keep to a tick; without one, n moments give about 1 / sqrt(n)."""
 _BEYOND_CHANCE = 9.0
