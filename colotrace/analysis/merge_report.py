@@ -61,14 +61,24 @@ def part_figures(split: Split) -> list[PartFigures]:
     ]
 
 
+_WORTH_A_WORD = 0.01
+
+
 def shares(split: Split) -> dict[str, float]:
-    """What part of a wait is whose; nothing if the wait took no time."""
+    """What part of a wait is whose; nothing if the wait took no time.
+
+    The secondary reads the stream in its ram and put, and so these have what the network holds back then.
+    """
     whole = float(split.total_ns.sum())
     if not whole:
         return {}
     network = sum(float(split.parts_ns[name].sum()) for name in (THERE, BACK)) / whole
     unexplained = float(split.parts_ns[UNEXPLAINED].sum()) / whole
-    return {"network": network, "the secondary's work": 1 - network - unexplained, "unexplained": unexplained}
+    mine = {name: float(part.sum()) / whole for name, part in split.parts_ns.items()}
+    others = [name.removeprefix("secondary ") for name, share in mine.items()
+              if name not in (THERE, BACK, UNEXPLAINED) and share >= _WORTH_A_WORD]  # fmt: skip
+    whose = f"the secondary's {' and '.join(others)}" if others else "the secondary"
+    return {"network": network, whose: 1 - network - unexplained, "unexplained": unexplained}
 
 
 def clock_figures(merged: Merged) -> list[ClockFigures]:
