@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from colotrace.analysis.findings.measures import median
+from colotrace.analysis.findings.measures import MAD_TO_SIGMA, median
 from colotrace.analysis.findings.rule import SEVERAL_CLOCKS, Unknowable
 from colotrace.analysis.findings.sample import Table
 from colotrace.analysis.trend import HOUR_NS, LEAST_BINS, STEP_CONFIDENCE, Drift, drift_of, edges_of, step_of
+from colotrace.recording.schema import PARTS
 from colotrace.units import time_text
 
 if TYPE_CHECKING:
     from colotrace.analysis.findings.measures import Floats
 
-PARTS = tuple(f"{name}_ns" for name in ("stat", "dev", "ram", "put", "recv", "load", "resume", "other"))
 LEAST_OF_PAUSE = 0.1
 """A change, of the median pause."""
 _REACHES_PAUSE = 0.5
@@ -37,7 +37,6 @@ LEAST_SPAN_NS = 10_000_000_000
 """Of a run: less is what a host does in passing."""
 LEAST_CHECKPOINTS = 144
 """In 12 bins, as colotrace.analysis.trend makes them: fewer bins wander into a line too often."""
-_MAD_TO_SIGMA = 1.4826
 _MOST_NS = 2.0**62
 
 
@@ -208,4 +207,4 @@ def _goes_on(levels: Floats, change: float) -> bool:
 
 
 def _spread(off: Floats) -> float:
-    return _MAD_TO_SIGMA * float(np.median(np.abs(off - np.median(off))))
+    return MAD_TO_SIGMA * float(np.median(np.abs(off - np.median(off))))

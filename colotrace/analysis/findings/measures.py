@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Flags = NDArray[np.bool_]
 
+MAD_TO_SIGMA = 1.4826
+"""A median absolute deviation times this is the standard deviation, if values are normally distributed."""
 SLICE_NS = 5_000_000
 """A difference that needs a cause: less is what the scheduler of a busy host makes, with slices of 3 ms and ticks of up
 to 4 ms."""

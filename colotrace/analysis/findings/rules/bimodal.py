@@ -20,12 +20,13 @@ from colotrace.analysis.findings.rules import delayed_ack
 from colotrace.analysis.findings.sample import Sample
 from colotrace.analysis.modes import Modes, divide_of, modes_of
 from colotrace.phases import Role
+from colotrace.recording import schema
 from colotrace.units import time_text
 
 if TYPE_CHECKING:
     from colotrace.analysis.findings.measures import Floats
 
-PARTS = ("stat", "dev", "ram", "put", "recv", "load", "resume", "other")
+PARTS = tuple(column.removesuffix("_ns") for column in schema.PARTS)
 LEAST_OF_PAUSE = 0.1
 """By so much of the median pause it is longer where the phase is slow."""
 TOGETHER = 0.8

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from colotrace.analysis.findings.changes import LEAST_CHECKPOINTS, PARTS, Change, Course, change_of
+from colotrace.analysis.findings.changes import LEAST_CHECKPOINTS, Change, Course, change_of
 from colotrace.analysis.findings.finding import Confidence, Finding
 from colotrace.analysis.findings.measures import SLICE_NS
 from colotrace.analysis.findings.rule import Rule
 from colotrace.analysis.findings.sample import Sample
 from colotrace.analysis.trend import HOUR_NS
 from colotrace.clocks import iso_text
+from colotrace.recording.schema import PARTS
 from colotrace.units import size_text, time_text
 
 LEAST_ALONG = 0.05

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from colotrace.analysis.findings.finding import Confidence, Finding
-from colotrace.analysis.findings.measures import known, mean_cost, median
+from colotrace.analysis.findings.measures import MAD_TO_SIGMA, known, mean_cost, median
 from colotrace.analysis.findings.periods import LEAST_MOMENTS, MOST_SAMPLES, Period, find_period
 from colotrace.analysis.findings.rule import SEVERAL_CLOCKS, Rule, Unknowable
 from colotrace.analysis.findings.sample import Sample
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from colotrace.analysis.findings.measures import Flags, Floats
 
 _COLUMNS = ("pause_ns", "total_ns")
-_MADS = 6 * 1.4826
+_MADS = 6 * MAD_TO_SIGMA
 """Six standard deviations, if the rest is normally distributed."""
 _LEAST_EXCESS, _LEAST_EXCESS_NS = 0.5, 1_000_000
 """Of the median; and in time, whatever the median."""
