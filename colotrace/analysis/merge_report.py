@@ -72,12 +72,10 @@ def shares(split: Split) -> dict[str, float]:
     whole = float(split.total_ns.sum())
     if not whole:
         return {}
-    network = sum(float(split.parts_ns[name].sum()) for name in (THERE, BACK)) / whole
-    unexplained = float(split.parts_ns[UNEXPLAINED].sum()) / whole
-    mine = {name: float(part.sum()) / whole for name, part in split.parts_ns.items()}
-    others = [name.removeprefix("secondary ") for name, share in mine.items()
-              if name not in (THERE, BACK, UNEXPLAINED) and share >= _WORTH_A_WORD]  # fmt: skip
-    whose = f"the secondary's {' and '.join(others)}" if others else "the secondary"
+    parts = {name: float(part.sum()) / whole for name, part in split.parts_ns.items()}
+    network, unexplained = parts.pop(THERE) + parts.pop(BACK), parts.pop(UNEXPLAINED)
+    phases = [name.removeprefix("secondary ") for name, share in parts.items() if share >= _WORTH_A_WORD]
+    whose = f"the secondary's {' and '.join(phases)}" if phases else "the secondary"
     return {"network": network, whose: 1 - network - unexplained, "unexplained": unexplained}
 
 
