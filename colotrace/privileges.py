@@ -64,6 +64,12 @@ def trials_of(session: Session | None, socket: str | None = None) -> dict[str, T
     return trials
 
 
+def keep_numpy_to_one_thread() -> None:
+    """To be called before numpy is imported: threads of its linear algebra, which nothing here uses, would be there
+    when this one gives up its privileges, and keep theirs."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+
 def _can_look(target: AttachedTarget) -> bool:
     """Whether a target can be looked after: its status, its code, its file."""
     target.process.tracer()

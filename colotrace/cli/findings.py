@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from colotrace.analysis.findings.recent import Recent
 from colotrace.checkpoint import Checkpoint
 from colotrace.phases import Role
-from colotrace.privileges import needed
+from colotrace.privileges import keep_numpy_to_one_thread, needed
 from colotrace.recording.header import Header, parse_header
 from colotrace.text import printable
 
@@ -30,8 +29,7 @@ class Looker:
     def begin(self, headers: Sequence[Mapping[str, Any]]) -> None:
         """Takes the lines `attached`, while there still are privileges. Loads the rules if it must be now."""
         self._headers = {header["pid"]: parse_header(header) for header in headers}
-        # Threads of numpy's linear algebra, which no rule uses, would not take part in giving up privileges.
-        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+        keep_numpy_to_one_thread()
         if not _readable_later(_code()):
             import numpy.fft
             import numpy.ma  # noqa: F401 (numpy itself loads either only when it is used)

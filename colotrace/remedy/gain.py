@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from colotrace.privileges import keep_numpy_to_one_thread
 from colotrace.remedy.measuring import ROWS, Sample
 
 
@@ -46,8 +46,7 @@ def gains(before: Sample, after: Sample) -> list[Gain]:
 
 def load_gains() -> None:
     """Loads all that gains take, while it can certainly be read: also what numpy would load only when it is used."""
-    # a thread of its linear algebra, which is not used, would keep the privileges that this one gives up
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    keep_numpy_to_one_thread()
     import numpy.random  # noqa: F401
 
     from colotrace.analysis import bootstrap  # noqa: F401
